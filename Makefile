@@ -1,0 +1,52 @@
+# Two commands for everyone: `make run` and `make test`. Everything else is for contributors.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+export UV_NO_CONFIG = 1
+
+.PHONY: run test check format lock bench docs clean browser
+
+run: $(VENV)/.installed ## start Jarvis and print one link
+	@$(BIN)/jarvis up
+
+test: $(VENV)/.installed browser ## run all tests
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/.installed ## format, lint, types, layers, generated files
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m docs.generate --check
+	$(BIN)/python -m nebula.db.drift
+
+browser: ## Chromium for the browser tests, from the system's packages when missing
+	@bash deploy/install-chromium.sh
+
+bench: $(VENV)/.installed ## compare with peers, print the table
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install -q --no-deps --require-hashes -r benchmarks/requirements.lock
+	$(BIN)/python -m benchmarks
+
+docs: $(VENV)/.installed ## write the generated reference
+	$(BIN)/python -m docs.generate
+
+format: $(VENV)/.installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(VENV)/.installed ## resolve pyproject.toml into requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-header --no-emit-index-url \
+		--extra dev --extra redis-embedded -o requirements.lock
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: install it, or run 'make PYTHON=python3'."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/uv || $(BIN)/pip install -q --disable-pip-version-check uv
+	@echo "Installing packages (the first time takes a minute)…"
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install -q --no-deps --require-hashes -r requirements.lock
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""Who exists: agent profiles as data."""

@@ -1,0 +1,1 @@
+"""Machine doors: REST, SSE, webhooks and MCP."""

@@ -1,0 +1,1 @@
+"""LangGraph: the supervisor, the tool adapter and the workflows."""

@@ -1,0 +1,1 @@
+"""Who asks: users, roles, sessions, API keys and principals."""

@@ -1,0 +1,68 @@
+"""Who asks, and from where."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from nebula.policy.labels import Label
+
+
+class Role(StrEnum):
+    """What kind of person (or key) this is."""
+
+    ADMIN = "admin"
+    DEVELOPER = "developer"
+    VIEWER = "viewer"
+    CLIENT = "client"
+
+
+class Surface(StrEnum):
+    """The door a call came through."""
+
+    CHAT = "chat"
+    REST = "rest"
+    MCP = "mcp"
+    TERMINAL = "terminal"
+    DISCORD = "discord"
+    SCHEDULE = "schedule"
+    SYSTEM = "system"
+
+
+@dataclass(frozen=True)
+class Principal:
+    """A user or API key with the permissions its rows grant at this moment.
+
+    `permissions` holds patterns `feature:right`, where either part may be `*`.
+    """
+
+    id: str
+    name: str
+    role: Role
+    permissions: frozenset[str]
+    key_id: str | None = None
+
+    def can(self, permission: str) -> bool:
+        """Say whether a permission `feature:right` is granted."""
+        feature, _, right = permission.partition(":")
+        wanted = {permission, f"{feature}:*", f"*:{right}", "*:*"}
+        return not wanted.isdisjoint(self.permissions)
+
+
+class ProgressSink(Protocol):
+    """Receives progress of a running call; `fraction` is 0..1, or None when unknown."""
+
+    async def __call__(self, fraction: float | None, message: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Caller:
+    """One request's identity: who, through which door, in which session, with which labels."""
+
+    principal: Principal
+    surface: Surface
+    session_id: str | None = None
+    agent: str | None = None
+    labels: frozenset[Label] = frozenset({Label.USER})
+    by_model: bool = False
+    """True when a model chose the call; False when a person typed or clicked it."""
+    progress: ProgressSink | None = field(default=None, compare=False)

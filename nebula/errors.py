@@ -1,0 +1,129 @@
+"""Errors a caller may see; anything else is a bug, and callers get only its reference.
+
+    NebulaError
+    ├── InvalidInput 422        ├── Conflict 409          ├── UpstreamUnavailable 503
+    ├── NotAuthenticated 401    ├── ApprovalRequired 202  ├── UpstreamRejected 502
+    ├── PermissionDenied 403    ├── RateLimited 429       ├── TimedOut 504
+    └── NotFound 404            └── TooLarge 413          └── OutcomeUnknown 502
+"""
+
+from typing import ClassVar
+
+
+class NebulaError(Exception):
+    """Something went wrong."""
+
+    code: ClassVar[str] = "error"
+    status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str = "", *, hint: str = "") -> None:
+        """Take a message that is safe for anyone, and a hint that names the next step."""
+        super().__init__(message or (type(self).__doc__ or "").strip())
+        self.hint = hint
+
+    def payload(self) -> dict[str, object]:
+        """Return the one error shape that every door shows."""
+        body: dict[str, object] = {
+            "code": self.code,
+            "detail": str(self),
+            "retryable": self.retryable,
+        }
+        if self.hint:
+            body["hint"] = self.hint
+        return body
+
+
+class InvalidInput(NebulaError):
+    """The arguments do not fit the tool."""
+
+    code, status = "invalid_input", 422
+
+    def __init__(
+        self, message: str = "", *, hint: str = "", fields: list[dict[str, str]] | None = None
+    ) -> None:
+        """Also take the fields at fault, each as {field, problem}."""
+        super().__init__(message, hint=hint)
+        self.fields = fields or []
+
+    def payload(self) -> dict[str, object]:
+        """Add the fields at fault to the error shape."""
+        body = super().payload()
+        if self.fields:
+            body["fields"] = self.fields
+        return body
+
+
+class NotAuthenticated(NebulaError):
+    """Sign in first."""
+
+    code, status = "not_authenticated", 401
+
+
+class PermissionDenied(NebulaError):
+    """You may not do this."""
+
+    code, status = "permission_denied", 403
+
+
+class NotFound(NebulaError):
+    """There is no such thing."""
+
+    code, status = "not_found", 404
+
+
+class Conflict(NebulaError):
+    """This collides with the present state."""
+
+    code, status = "conflict", 409
+
+
+class TooLarge(NebulaError):
+    """That is larger than allowed."""
+
+    code, status = "too_large", 413
+
+
+class RateLimited(NebulaError):
+    """Too many requests; try again later."""
+
+    code, status, retryable = "rate_limited", 429, True
+
+
+class UpstreamUnavailable(NebulaError):
+    """The other system does not answer."""
+
+    code, status, retryable = "upstream_unavailable", 503, True
+
+
+class UpstreamRejected(NebulaError):
+    """The other system refused."""
+
+    code, status = "upstream_rejected", 502
+
+
+class TimedOut(NebulaError):
+    """It took too long."""
+
+    code, status, retryable = "timed_out", 504, True
+
+
+class OutcomeUnknown(NebulaError):
+    """It may or may not have happened; look before trying again."""
+
+    code, status = "outcome_unknown", 502
+
+
+class ApprovalRequired(NebulaError):
+    """A person must approve this first."""
+
+    code, status = "approval_required", 202
+
+    def __init__(self, approval_id: str, message: str = "") -> None:
+        """Take the id of the waiting approval."""
+        super().__init__(message)
+        self.approval_id = approval_id
+
+    def payload(self) -> dict[str, object]:
+        """Add the approval's id to the error shape."""
+        return {**super().payload(), "approval_id": self.approval_id}

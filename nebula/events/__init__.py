@@ -1,0 +1,1 @@
+"""Events: numbered rows per stream, and waking whoever follows them."""

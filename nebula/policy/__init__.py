@@ -1,0 +1,1 @@
+"""What may happen: one pure decision over a declared call."""

@@ -1,0 +1,1 @@
+"""The service map: which nodes, services and budgets exist, and how they are."""

@@ -1,0 +1,61 @@
+"""Settings of the whole program, read from the environment and `.env`."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _named(*names: str) -> AliasChoices:
+    return AliasChoices(*names)
+
+
+class Settings(BaseSettings):
+    """What an operator may set; features keep their own next to their code."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="JARVIS_", env_file=".env", extra="ignore", populate_by_name=True
+    )
+
+    home: Path = Field(Path(".jarvis"), description="The data folder")
+    host: str = Field("127.0.0.1", description="The address the server binds to")
+    port: int = Field(8420, description="The port the server binds to")
+    public_url: str = Field("", description="The address people reach the server by")
+    log_format: Literal["console", "json"] = "console"
+    log_level: str = "INFO"
+    service_map: Path = Field(Path("service-map.yml"), description="The service map's file")
+    allow_private_fetch: bool = Field(
+        False, description="Let tools fetch model-chosen URLs on private networks"
+    )
+
+    database_url: str = Field(
+        "", validation_alias=_named("DATABASE_URL", "database_url"), description="Own PostgreSQL"
+    )
+    redis_url: str = Field("", validation_alias=_named("REDIS_URL", "redis_url"))
+    ollama_host: str = Field(
+        "http://127.0.0.1:11434", validation_alias=_named("OLLAMA_HOST", "ollama_host")
+    )
+    openai_api_key: SecretStr = Field(
+        SecretStr(""), validation_alias=_named("OPENAI_API_KEY", "openai_api_key")
+    )
+    openai_base_url: str = Field(
+        "https://api.openai.com/v1", validation_alias=_named("OPENAI_BASE_URL", "openai_base_url")
+    )
+
+    model_small: str = Field("", description="provider:model for quick answers, e.g. ollama:llama3.2:3b")
+    model_large: str = Field("", description="provider:model for planning")
+    model_vision: str = ""
+    model_embed: str = ""
+    ollama_num_ctx: int = Field(8192, description="Context length asked of Ollama, in tokens")
+
+    approval_minutes: float = 10.0
+    approval_minutes_destructive: float = 2.0
+    max_steps: int = Field(5, description="Tool rounds per request before Jarvis asks to go on")
+    session_idle_minutes: float = 30.0
+    max_body_bytes: int = 32 * 1024 * 1024
+
+    @property
+    def link(self) -> str:
+        """Return the address to print for people."""
+        return self.public_url or f"http://{self.host}:{self.port}"

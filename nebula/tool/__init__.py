@@ -1,0 +1,1 @@
+"""Typed tools: their definition, registry, executor, approvals, audit and rendering."""

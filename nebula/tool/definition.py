@@ -1,0 +1,205 @@
+"""Typed tools: one async function, described well enough for a person, a model and a router."""
+
+import hashlib
+import inspect
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    TypeVar,
+    get_type_hints,
+)
+
+from pydantic import BaseModel, ConfigDict, create_model
+
+from nebula.tool.result import Result
+
+if TYPE_CHECKING:
+    from nebula.tool.context import Context
+
+P = ParamSpec("P")
+R = TypeVar("R", bound=Result)
+
+_NAME = re.compile(r"^[a-z][a-z0-9]*(_[a-z0-9]+)+$")
+_REST = re.compile(r"^(GET|POST|PUT|PATCH|DELETE) (/[a-z0-9{}_/-]+)$")
+
+
+class Effect(StrEnum):
+    """What a tool does to the world; approval and MCP hints follow from it."""
+
+    READ = "read"
+    WRITE = "write"
+    DESTRUCTIVE = "destructive"
+
+
+class EffectKind(StrEnum):
+    """How an effect behaves when it is tried again."""
+
+    IDEMPOTENT = "idempotent"
+    KEYED = "keyed"
+    CHECK_THEN_ACT = "check_then_act"
+    OPAQUE = "opaque"
+
+
+class Audience(StrEnum):
+    """Who may ever be offered a tool."""
+
+    EVERYONE = "everyone"
+    HUMAN = "human"
+
+
+class BadDeclaration(TypeError):
+    """A tool's declaration is missing something or contradicts itself; the start fails."""
+
+
+@dataclass(frozen=True)
+class Tool(Generic[P, R]):
+    """A tool. It has no `__call__`: only the executor runs it."""
+
+    name: str
+    feature: str
+    description: str
+    permission: str
+    effect: Effect
+    kind: EffectKind
+    audience: Audience
+    selectors: tuple[str, ...]
+    outside: bool
+    confirm: bool
+    background: bool
+    timeout: float
+    rest: str | None
+    says: tuple[str, ...]
+    examples: tuple[str, ...]
+    input_model: type[BaseModel]
+    output_model: type[R]
+    fn: "Callable[Concatenate[Context, P], Awaitable[R]]"
+
+    @property
+    def summary(self) -> str:
+        """Return the description's first line."""
+        return self.description.splitlines()[0]
+
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON schema of the arguments."""
+        return self.input_model.model_json_schema()
+
+    def schema_hash(self) -> str:
+        """Return the SHA-256 that binds an approval to this declaration."""
+        contract = [self.name, self.effect, self.permission, list(self.selectors), self.schema()]
+        return hashlib.sha256(json.dumps(contract, sort_keys=True).encode()).hexdigest()
+
+
+AnyTool = Tool[..., Any]
+
+
+def tool(
+    *,
+    effect: Effect,
+    rest: str | None = None,
+    says: tuple[str, ...] | list[str] = (),
+    examples: tuple[str, ...] | list[str] = (),
+    selectors: tuple[str, ...] | list[str] = (),
+    kind: EffectKind | None = None,
+    audience: Audience = Audience.EVERYONE,
+    outside: bool = False,
+    confirm: bool = False,
+    background: bool = False,
+    permission: str | None = None,
+    timeout: float = 30.0,
+) -> "Callable[[Callable[Concatenate[Context, P], Awaitable[R]]], Tool[P, R]]":
+    """Turn an async function into a tool named after it and described by its docstring.
+
+    `says` are hassil sentence templates (slots named after parameters), `examples` plain
+    utterances; `selectors` are the parameters that decide where the effect goes; `confirm`
+    asks a person even where the policy would not; `timeout` is in seconds.
+
+    Raises:
+        BadDeclaration: when the declaration is incomplete or contradicts itself.
+    """
+
+    def wrap(fn: "Callable[Concatenate[Context, P], Awaitable[R]]") -> Tool[P, R]:
+        feature = _feature_of(fn)
+        hints = get_type_hints(fn, include_extras=True)
+        built = Tool(
+            name=fn.__name__,
+            feature=feature,
+            description=inspect.cleandoc(fn.__doc__ or ""),
+            permission=permission or f"{feature}:{'read' if effect is Effect.READ else 'write'}",
+            effect=effect,
+            kind=kind or _default_kind(effect),
+            audience=audience,
+            selectors=tuple(selectors),
+            outside=outside,
+            confirm=confirm,
+            background=background,
+            timeout=timeout,
+            rest=rest,
+            says=tuple(says),
+            examples=tuple(examples),
+            input_model=_input_model(fn, hints),
+            output_model=hints.get("return", type(None)),
+            fn=fn,
+        )
+        _check(built)
+        return built
+
+    return wrap
+
+
+def _feature_of(fn: Callable[..., Any]) -> str:
+    """Read the feature from `tools.<feature>.…` or `graphs.<feature>.…`, else from the name."""
+    parts = fn.__module__.split(".")
+    if parts[0] in {"tools", "graphs"} and len(parts) > 1:
+        return parts[1]
+    return fn.__name__.split("_")[0]
+
+
+def _default_kind(effect: Effect) -> EffectKind:
+    return EffectKind.IDEMPOTENT if effect is Effect.READ else EffectKind.OPAQUE
+
+
+def _input_model(fn: Callable[..., Any], hints: Mapping[str, Any]) -> type[BaseModel]:
+    fields: dict[str, Any] = {}
+    for parameter in list(inspect.signature(fn).parameters.values())[1:]:
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[parameter.name] = (hints[parameter.name], default)
+    config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+    return create_model(f"{fn.__name__}_input", __config__=config, **fields)
+
+
+def _check(tool: AnyTool) -> None:
+    problems = list(_problems(tool))
+    if problems:
+        raise BadDeclaration(f"{tool.name}: " + "; ".join(problems))
+
+
+def _problems(tool: AnyTool) -> "list[str]":
+    found: list[str] = []
+    if not _NAME.match(tool.name) or len(tool.name) > 48:
+        found.append("the name is not <feature>_<verb>[_<object>] of at most 48 characters")
+    if not tool.name.startswith(f"{tool.feature}_"):
+        found.append(f"the name does not start with its feature {tool.feature!r}")
+    if not tool.description:
+        found.append("the docstring is missing")
+    if not (isinstance(tool.output_model, type) and issubclass(tool.output_model, Result)):
+        found.append("the return annotation is not a Result")
+    parameters = tool.input_model.model_fields
+    found += [f"parameter {n!r} has no description" for n, f in parameters.items() if not f.description]
+    found += [f"selector {s!r} is no parameter" for s in tool.selectors if s not in parameters]
+    if tool.effect is not Effect.READ and parameters and not tool.selectors:
+        found.append("an effect with parameters names its selectors")
+    if tool.rest is not None and not _REST.match(tool.rest):
+        found.append(f"rest {tool.rest!r} is not 'METHOD /path'")
+    if len(tool.says) + len(tool.examples) < 2:
+        found.append("at least two of says and examples together")
+    if not re.fullmatch(r"[a-z]+:(read|write|admin)", tool.permission):
+        found.append(f"permission {tool.permission!r} is not feature:read|write|admin")
+    return found

@@ -1,0 +1,65 @@
+"""What a tool returns, and how every door shows it without a model."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+
+from nebula.policy.labels import Label
+
+
+class Markdown(BaseModel):
+    """A paragraph of Markdown written by us; values inside must be escaped with `escape`."""
+
+    kind: Literal["markdown"] = "markdown"
+    text: str
+
+
+class Table(BaseModel):
+    """A table; every cell is plain text."""
+
+    kind: Literal["table"] = "table"
+    title: str = ""
+    columns: list[str]
+    rows: list[list[str]]
+
+
+class Image(BaseModel):
+    """A picture of the artefact store, by its own URL path."""
+
+    kind: Literal["image"] = "image"
+    url: str
+    alt: str
+
+
+class Plot(BaseModel):
+    """A Plotly figure as its JSON document."""
+
+    kind: Literal["plot"] = "plot"
+    title: str = ""
+    figure: dict[str, Any]
+
+
+class Choices(BaseModel):
+    """A question with answers to pick from; each option is a label and what picking it sends."""
+
+    kind: Literal["choices"] = "choices"
+    question: str
+    options: list[tuple[str, str]]
+
+
+Block = Annotated[Markdown | Table | Image | Plot | Choices, Field(discriminator="kind")]
+
+
+class Result(BaseModel):
+    """The base of every tool's output."""
+
+    def render(self) -> Sequence[Block]:
+        """Say how to show this result; override where a table or picture says it better."""
+        from nebula.tool.render import generic_blocks
+
+        return generic_blocks(self)
+
+    def origin(self) -> Label:
+        """Say where this result's text came from, when the tool declares `outside=True`."""
+        return Label.OUTSIDE

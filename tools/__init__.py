@@ -1,0 +1,1 @@
+"""One folder per feature, each with its typed tools."""

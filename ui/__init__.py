@@ -1,0 +1,1 @@
+"""Human doors: the web chat and the terminal."""
