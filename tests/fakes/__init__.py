@@ -1,0 +1,1 @@
+"""Small servers that speak real protocols, and can misbehave."""
