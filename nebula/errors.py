@@ -1,10 +1,11 @@
 """Errors a caller may see; anything else is a bug, and callers get only its reference.
 
-    NebulaError
-    ├── InvalidInput 422        ├── Conflict 409          ├── UpstreamUnavailable 503
-    ├── NotAuthenticated 401    ├── ApprovalRequired 202  ├── UpstreamRejected 502
-    ├── PermissionDenied 403    ├── RateLimited 429       ├── TimedOut 504
-    └── NotFound 404            └── TooLarge 413          └── OutcomeUnknown 502
+NebulaError
+├── InvalidInput 422        ├── Conflict 409          ├── UpstreamUnavailable 503
+├── NotAuthenticated 401    ├── ApprovalRequired 202  ├── UpstreamRejected 502
+├── PermissionDenied 403    ├── RateLimited 429       ├── TimedOut 504
+├── NotFound 404            ├── TooLarge 413          ├── OutcomeUnknown 502
+└── InternalError 500       └── (a bug, known to callers by its reference only)
 """
 
 from typing import ClassVar
@@ -127,3 +128,39 @@ class ApprovalRequired(NebulaError):
     def payload(self) -> dict[str, object]:
         """Add the approval's id to the error shape."""
         return {**super().payload(), "approval_id": self.approval_id}
+
+
+class InternalError(NebulaError):
+    """Something broke on our side."""
+
+    code, status = "internal_error", 500
+
+    def __init__(self, reference: str) -> None:
+        """Take the reference under which the log has the details."""
+        super().__init__(
+            f"Something broke on our side (reference {reference}).",
+            hint="Look for the reference in the log, or report it.",
+        )
+        self.reference = reference
+
+
+class StoredError(NebulaError):
+    """A failure that is told again because the same call was made again."""
+
+    def __init__(self, stored: dict[str, object]) -> None:
+        """Take the error shape as it was recorded."""
+        super().__init__(str(stored.get("detail", "")), hint=str(stored.get("hint", "")))
+        self._stored = stored
+        known = by_code(str(stored.get("code", "")))
+        # The class decides these for every other error; here the record does.
+        self.code, self.status = str(stored.get("code", "error")), known.status  # type: ignore[misc]
+        self.retryable = False  # type: ignore[misc]
+
+    def payload(self) -> dict[str, object]:
+        """Return what was recorded."""
+        return {**self._stored, "retryable": False}
+
+
+def by_code(code: str) -> type[NebulaError]:
+    """Return the error class that owns a code, or NebulaError itself."""
+    return next((cls for cls in NebulaError.__subclasses__() if cls.code == code), NebulaError)

@@ -43,7 +43,9 @@ class Settings(BaseSettings):
         "https://api.openai.com/v1", validation_alias=_named("OPENAI_BASE_URL", "openai_base_url")
     )
 
-    model_small: str = Field("", description="provider:model for quick answers, e.g. ollama:llama3.2:3b")
+    model_small: str = Field(
+        "", description="provider:model for quick answers, e.g. ollama:llama3.2:3b"
+    )
     model_large: str = Field("", description="provider:model for planning")
     model_vision: str = ""
     model_embed: str = ""
@@ -53,6 +55,7 @@ class Settings(BaseSettings):
     approval_minutes_destructive: float = 2.0
     max_steps: int = Field(5, description="Tool rounds per request before Jarvis asks to go on")
     session_idle_minutes: float = 30.0
+    max_effects_per_minute: int = Field(300, description="Changes one person may cause in a minute")
     max_body_bytes: int = 32 * 1024 * 1024
 
     @property

@@ -51,7 +51,9 @@ class Principal:
 class ProgressSink(Protocol):
     """Receives progress of a running call; `fraction` is 0..1, or None when unknown."""
 
-    async def __call__(self, fraction: float | None, message: str) -> None: ...
+    async def __call__(self, fraction: float | None, message: str) -> None:
+        """Take one report."""
+        ...
 
 
 @dataclass(frozen=True)

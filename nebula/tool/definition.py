@@ -73,7 +73,6 @@ class Tool(Generic[P, R]):
     selectors: tuple[str, ...]
     outside: bool
     confirm: bool
-    background: bool
     timeout: float
     rest: str | None
     says: tuple[str, ...]
@@ -111,7 +110,6 @@ def tool(
     audience: Audience = Audience.EVERYONE,
     outside: bool = False,
     confirm: bool = False,
-    background: bool = False,
     permission: str | None = None,
     timeout: float = 30.0,
 ) -> "Callable[[Callable[Concatenate[Context, P], Awaitable[R]]], Tool[P, R]]":
@@ -139,7 +137,6 @@ def tool(
             selectors=tuple(selectors),
             outside=outside,
             confirm=confirm,
-            background=background,
             timeout=timeout,
             rest=rest,
             says=tuple(says),
@@ -192,7 +189,9 @@ def _problems(tool: AnyTool) -> "list[str]":
     if not (isinstance(tool.output_model, type) and issubclass(tool.output_model, Result)):
         found.append("the return annotation is not a Result")
     parameters = tool.input_model.model_fields
-    found += [f"parameter {n!r} has no description" for n, f in parameters.items() if not f.description]
+    found += [
+        f"parameter {n!r} has no description" for n, f in parameters.items() if not f.description
+    ]
     found += [f"selector {s!r} is no parameter" for s in tool.selectors if s not in parameters]
     if tool.effect is not Effect.READ and parameters and not tool.selectors:
         found.append("an effect with parameters names its selectors")

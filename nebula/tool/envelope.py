@@ -1,0 +1,53 @@
+"""The canonical form of a call: what an approval is bound to and a replay is compared by."""
+
+import hashlib
+from typing import Any
+
+import rfc8785
+from pydantic import BaseModel, SecretStr
+
+from nebula.auth.principal import Caller
+from nebula.policy.decide import POLICY_VERSION
+from nebula.tool.definition import AnyTool
+
+
+def shown_arguments(values: BaseModel) -> dict[str, Any]:
+    """Return the arguments as JSON values with secrets masked; they may be stored and shown."""
+    return values.model_dump(mode="json")
+
+
+def arguments_sha256(values: BaseModel, call_id: str) -> str:
+    """Hash the arguments with their real secrets, salted by the call, so that none leaks."""
+    return _sha256({"shown": shown_arguments(values), "sealed": _sealed(values, call_id)})
+
+
+def envelope(tool: AnyTool, values: BaseModel, caller: Caller, call_id: str) -> dict[str, Any]:
+    """Return everything an approval covers; changing any of it makes another call."""
+    return {
+        "tool": tool.name,
+        "schema": tool.schema_hash(),
+        "arguments": shown_arguments(values),
+        "sealed": _sealed(values, call_id),
+        "principal": caller.principal.id,
+        "session": caller.session_id or "",
+        "labels": sorted(caller.labels),
+        "policy": POLICY_VERSION,
+    }
+
+
+def envelope_sha256(body: dict[str, Any]) -> str:
+    """Hash an envelope in its RFC 8785 form."""
+    return _sha256(body)
+
+
+def _sealed(values: BaseModel, call_id: str) -> dict[str, str]:
+    found = {name: getattr(values, name) for name in type(values).model_fields}
+    return {
+        name: hashlib.sha256(f"{call_id}:{value.get_secret_value()}".encode()).hexdigest()
+        for name, value in found.items()
+        if isinstance(value, SecretStr)
+    }
+
+
+def _sha256(body: dict[str, Any]) -> str:
+    return hashlib.sha256(rfc8785.dumps(body)).hexdigest()

@@ -1,0 +1,270 @@
+"""The one way to run a tool, whoever asks.
+
+Look up, authorize, validate, replay, decide, limit, run, check, audit. The order is a
+security property: nobody learns about arguments or past results of a tool they may not use.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ParamSpec, TypeVar, cast
+from uuid import uuid4
+
+import structlog
+from pydantic import BaseModel, ValidationError
+
+from nebula.app import Parts
+from nebula.auth.principal import Caller, Principal, Surface
+from nebula.errors import (
+    ApprovalRequired,
+    Conflict,
+    InternalError,
+    NebulaError,
+    OutcomeUnknown,
+    PermissionDenied,
+    TimedOut,
+)
+from nebula.policy.decide import Decision, Verdict, decide
+from nebula.tool.approvals import Approval
+from nebula.tool.arguments import parse, problems
+from nebula.tool.context import Calls, Context
+from nebula.tool.definition import AnyTool, Effect, EffectKind, Tool
+from nebula.tool.envelope import arguments_sha256, envelope, envelope_sha256, shown_arguments
+from nebula.tool.ledger import CallKey, Ledger
+from nebula.tool.limits import Limits
+from nebula.tool.metrics import observe
+from nebula.tool.registry import Registry
+from nebula.tool.result import Result
+
+P = ParamSpec("P")
+R = TypeVar("R", bound=Result)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass
+class _Call:
+    """One call on its way through the executor; what is known of it so far."""
+
+    name: str
+    caller: Caller
+    call_id: str
+    tool: AnyTool | None = None
+    values: BaseModel | None = None
+    key: CallKey | None = None
+    """Set from the moment the call is on record as running."""
+
+
+class Executor:
+    """Runs tools."""
+
+    def __init__(self, parts: Parts) -> None:
+        """Take the parts that tools may reach."""
+        self._parts = parts
+        self._ledger = Ledger(parts.db)
+        self._limits = Limits(parts.settings.max_effects_per_minute)
+
+    @property
+    def registry(self) -> Registry:
+        """Return every tool of the running system."""
+        return self._parts.registry
+
+    def visible(self, principal: Principal, *, by_model: bool, surface: Surface) -> list[AnyTool]:
+        """List the tools this principal may be offered through a door."""
+        caller = Caller(principal, surface, by_model=by_model)
+        return [tool for tool in self.registry if decide(tool, caller).verdict != Verdict.BLOCK]
+
+    def bound(self, caller: Caller, prefix: str) -> Calls:
+        """Return the executor for one caller; call ids are numbered under the prefix."""
+        return _Bound(self, caller, prefix)
+
+    async def execute(
+        self,
+        name: str,
+        arguments: Mapping[str, Any] | bytes,
+        *,
+        caller: Caller,
+        call_id: str,
+    ) -> Result:
+        """Run a tool once for a caller and record it; the same call again tells its outcome.
+
+        Raises:
+            ApprovalRequired: when a person must decide first; call again when they have.
+            NebulaError: as the tool or the policy says; a bug shows as InternalError.
+        """
+        call = _Call(name, caller, call_id)
+        started = time.perf_counter()
+        outcome = "ok"
+        try:
+            result = await self._steps(call, arguments)
+            await self._record(call, outcome, result=result)
+            return result
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            await asyncio.shield(self._record(call, outcome, error=_broken_off(call)))
+            raise
+        except NebulaError as error:
+            outcome = error.code
+            await self._record(call, outcome, error=error)
+            raise
+        except Exception as error:
+            reference = uuid4().hex[:12]
+            outcome = "internal_error"
+            log.exception("tool_crashed", tool=name, reference=reference)
+            told = InternalError(reference)
+            await self._record(call, outcome, error=told)
+            raise told from error
+        finally:
+            observe(name if call.tool else "unknown", outcome, time.perf_counter() - started)
+
+    async def _steps(self, call: _Call, arguments: Mapping[str, Any] | bytes) -> Result:
+        tool = call.tool = self.registry.get(call.name)
+        principal = await self._parts.auth.current(call.caller.principal)
+        caller = call.caller = replace(call.caller, principal=principal)
+        decision = decide(tool, caller)
+        if decision.verdict is Verdict.BLOCK:
+            raise PermissionDenied(decision.reason)
+        values = call.values = _validated(tool, arguments)
+        if tool.effect is Effect.READ:
+            return await self._run(tool, values, caller, call.call_id)
+        return await self._effect(call, tool, values, decision)
+
+    async def _effect(
+        self, call: _Call, tool: AnyTool, values: BaseModel, decision: Decision
+    ) -> Result:
+        key = CallKey(
+            principal_id=call.caller.principal.id,
+            call_id=call.call_id,
+            arguments_sha256=arguments_sha256(values, call.call_id),
+        )
+        told: Result | None = await self._ledger.replay(tool, key)
+        if told is not None:
+            return told
+        approval = await self._approval(call, tool, values, decision)
+        self._limits.take(call.caller.principal.id)
+        async with self._parts.db.session() as session:
+            if approval is not None:
+                await self._parts.approvals.use(session, approval)
+            await self._ledger.begin(session, tool, key, call.caller.session_id)
+        call.key = key
+        return await self._run(tool, values, call.caller, call.call_id)
+
+    async def _approval(
+        self, call: _Call, tool: AnyTool, values: BaseModel, decision: Decision
+    ) -> Approval | None:
+        """Return the approval to use, None when none is needed; else raise what stands."""
+        if decision.verdict is Verdict.ALLOW:
+            return None
+        body = envelope(tool, values, call.caller, call.call_id)
+        approvals = self._parts.approvals
+        approval = await approvals.ask(tool, body, call.caller, call.call_id, decision.reason)
+        if approval.sha256 != envelope_sha256(body):
+            raise PermissionDenied(
+                "The call is not the one that was put before a person.",
+                hint="Ask for it anew; a changed call needs its own approval.",
+            )
+        match approval.state:
+            case "approved":
+                return approval
+            case "pending":
+                raise ApprovalRequired(approval.id, f"{tool.name}: {decision.reason}")
+            case "denied":
+                raise PermissionDenied(_said(approval, "denied this"))
+            case "changes_requested":
+                raise Conflict(_said(approval, "asks for changes"), hint="Change it and ask anew.")
+            case _:
+                raise Conflict(f"The approval has {approval.state}.", hint="Ask for it anew.")
+
+    async def _run(self, tool: AnyTool, values: BaseModel, caller: Caller, call_id: str) -> Result:
+        context = Context(caller, call_id, self._parts, self.bound(caller, call_id))
+        fields = {name: getattr(values, name) for name in type(values).model_fields}
+        try:
+            async with asyncio.timeout(tool.timeout) as limit:
+                result = await tool.fn(context, **fields)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            if tool.effect is not Effect.READ and tool.kind is EffectKind.OPAQUE:
+                raise OutcomeUnknown(f"{tool.name} took over {tool.timeout:g} s.") from error
+            raise TimedOut(f"{tool.name} took over {tool.timeout:g} s.") from error
+        if not isinstance(result, tool.output_model):
+            raise TypeError(f"{tool.name} returned {type(result).__name__}")
+        return cast("Result", result)
+
+    async def _record(
+        self, call: _Call, outcome: str, *, result: Result | None = None, error: Any = None
+    ) -> None:
+        """Write the end of the call and its audit line in one transaction."""
+        payload = error.payload() if isinstance(error, NebulaError) else None
+        async with self._parts.db.session() as session:
+            if call.key is not None:
+                state = _state(outcome, error)
+                await self._ledger.end(session, call.key, state=state, result=result, error=payload)
+            await self._parts.audit.append(session, _line(call, outcome, payload))
+
+
+class _Bound:
+    """The executor as one tool or graph node sees it."""
+
+    def __init__(self, executor: Executor, caller: Caller, prefix: str) -> None:
+        self._executor = executor
+        self._caller = caller
+        self._prefix = prefix
+        self._count = 0
+
+    async def call(self, tool: Tool[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a tool with typed arguments."""
+        names = list(tool.input_model.model_fields)
+        arguments = dict(zip(names, args, strict=False)) | kwargs
+        return cast("R", await self.call_by_name(tool.name, arguments))
+
+    async def call_by_name(self, name: str, arguments: Mapping[str, Any]) -> Result:
+        """Run a tool of another feature, by its name."""
+        self._count += 1
+        call_id = f"{self._prefix}/{self._count}"
+        return await self._executor.execute(name, arguments, caller=self._caller, call_id=call_id)
+
+
+def _validated(tool: AnyTool, arguments: Mapping[str, Any] | bytes) -> BaseModel:
+    given = parse(arguments) if isinstance(arguments, bytes) else dict(arguments)
+    try:
+        return tool.input_model.model_validate(given)
+    except ValidationError as error:
+        raise problems(tool, error) from error
+
+
+def _said(approval: Approval, verb: str) -> str:
+    comment = f": {approval.comment}" if approval.comment else "."
+    return f"{approval.decided_by} {verb}{comment}"
+
+
+def _broken_off(call: _Call) -> NebulaError:
+    if call.tool is not None and call.tool.kind is EffectKind.OPAQUE:
+        return OutcomeUnknown(f"{call.name} was cancelled in the middle.")
+    return Conflict(f"{call.name} was cancelled.")
+
+
+def _state(outcome: str, error: Any) -> str:
+    if outcome == "ok":
+        return "succeeded"
+    if isinstance(error, ApprovalRequired):
+        return "waiting"
+    return "unknown" if isinstance(error, OutcomeUnknown) else "failed"
+
+
+def _line(call: _Call, outcome: str, error: dict[str, object] | None) -> dict[str, Any]:
+    detail: dict[str, Any] = {} if error is None else {"error": error}
+    if call.values is not None:
+        detail["arguments"] = shown_arguments(call.values)
+    if call.caller.agent:
+        detail["agent"] = call.caller.agent
+    return {
+        "principal": call.caller.principal.name,
+        "surface": call.caller.surface.value,
+        "tool": call.name[:200],
+        "call_id": call.call_id[:200],
+        "session_id": call.caller.session_id,
+        "outcome": outcome,
+        "detail": detail,
+    }

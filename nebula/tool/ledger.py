@@ -1,0 +1,130 @@
+"""The record of calls with effects: begun before they run, ended once, told again on replay."""
+
+from typing import Any
+
+from pydantic import BaseModel
+from sqlalchemy import func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from nebula.db.engine import Database
+from nebula.errors import Conflict, NebulaError, OutcomeUnknown, StoredError
+from nebula.tool.definition import AnyTool, EffectKind
+from nebula.tool.models import ToolCall
+from nebula.tool.result import Result
+
+_GRACE_SECONDS = 10
+"""How long after its time-out a call may still be writing its end."""
+
+
+class CallKey(BaseModel, frozen=True):
+    """What makes two calls the same call."""
+
+    principal_id: str
+    call_id: str
+    arguments_sha256: str
+
+
+class Ledger:
+    """Remembers calls with effects."""
+
+    def __init__(self, db: Database) -> None:
+        """Take the database that holds the record."""
+        self._db = db
+
+    async def replay(self, tool: AnyTool, key: CallKey) -> Result | None:
+        """Return the stored result of a call that ran, or None when it may run now.
+
+        Raises:
+            StoredError: when it ran and failed.
+            Conflict: when the id belongs to another call, or the call is running.
+            OutcomeUnknown: when it broke off in the middle and cannot be repeated safely.
+        """
+        async with self._db.session() as session:
+            row = await session.get(ToolCall, (key.principal_id, key.call_id))
+            if row is None:
+                return None
+            if (row.tool, row.arguments_sha256) != (tool.name, key.arguments_sha256):
+                raise Conflict(
+                    "This call id was used for another call.", hint="Use a new id for a new call."
+                )
+            now = await session.scalar(select(func.clock_timestamp()))
+            overdue = row.deadline < now
+        return _told_again(tool, row, overdue=overdue)
+
+    async def begin(
+        self, session: AsyncSession, tool: AnyTool, key: CallKey, session_id: str | None
+    ) -> None:
+        """Record that a call starts; at most one of several at once gets past this.
+
+        Raises:
+            Conflict: when another process has begun it.
+        """
+        limit = tool.timeout + _GRACE_SECONDS
+        deadline = func.clock_timestamp() + text(f"interval '{limit:f} seconds'")
+        begun = await session.execute(
+            insert(ToolCall)
+            .values(
+                principal_id=key.principal_id,
+                call_id=key.call_id,
+                tool=tool.name,
+                arguments_sha256=key.arguments_sha256,
+                state="running",
+                session_id=session_id,
+                deadline=deadline,
+            )
+            .on_conflict_do_update(
+                index_elements=["principal_id", "call_id"],
+                set_={"state": "running", "deadline": deadline},
+                where=(ToolCall.state == "waiting")
+                | ((ToolCall.state == "running") & (ToolCall.deadline < func.clock_timestamp())),
+            )
+            .returning(ToolCall.call_id)
+        )
+        if begun.scalar_one_or_none() is None:
+            raise Conflict("This call is already running.", hint="Wait for it to end.")
+
+    async def end(
+        self,
+        session: AsyncSession,
+        key: CallKey,
+        *,
+        state: str,
+        result: Result | None = None,
+        error: dict[str, Any] | None = None,
+    ) -> None:
+        """Record how a call ended; a later word never changes an ended one."""
+        await session.execute(
+            update(ToolCall)
+            .where(
+                ToolCall.principal_id == key.principal_id,
+                ToolCall.call_id == key.call_id,
+                ToolCall.state == "running",
+            )
+            .values(
+                state=state,
+                result=None if result is None else result.model_dump(mode="json"),
+                error=error,
+                finished_at=func.clock_timestamp(),
+            )
+        )
+
+
+def _told_again(tool: AnyTool, row: ToolCall, *, overdue: bool) -> Result | None:
+    match row.state:
+        case "succeeded":
+            result: Result = tool.output_model.model_validate(row.result)
+            return result
+        case "failed":
+            raise StoredError(row.error or NebulaError().payload())
+        case "waiting":
+            return None
+        case "running" if not overdue:
+            raise Conflict("This call is already running.", hint="Wait for it to end.")
+        case "running" if tool.kind is not EffectKind.OPAQUE:
+            return None
+        case _:
+            raise OutcomeUnknown(
+                f"{tool.name} broke off in the middle; nobody knows whether it took effect.",
+                hint="Look at the present state before you ask for it again.",
+            )

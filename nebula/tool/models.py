@@ -1,0 +1,119 @@
+"""Tables of the executor: calls with effects, approvals, and the audit log."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Computed,
+    DateTime,
+    Index,
+    LargeBinary,
+    Text,
+    func,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from nebula.db.base import Base
+
+
+class ToolCall(Base):
+    """A call with an effect: recorded before it runs, so that it cannot run twice."""
+
+    __tablename__ = "tool_calls"
+
+    principal_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    call_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    tool: Mapped[str] = mapped_column(Text)
+    arguments_sha256: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(Text)
+    result: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    approval_id: Mapped[str | None] = mapped_column(Text)
+    session_id: Mapped[str | None] = mapped_column(Text)
+    started_at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), server_default=func.clock_timestamp()
+    )
+    deadline: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+    __table_args__ = (
+        CheckConstraint(
+            "state in ('running', 'waiting', 'succeeded', 'failed', 'unknown')", name="state"
+        ),
+    )
+
+
+class ApprovalRow(Base):
+    """A question to a person about one exact call, and the answer."""
+
+    __tablename__ = "approvals"
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    principal_id: Mapped[str] = mapped_column(Text)
+    principal_name: Mapped[str] = mapped_column(Text)
+    call_id: Mapped[str] = mapped_column(Text)
+    tool: Mapped[str] = mapped_column(Text)
+    permission: Mapped[str] = mapped_column(Text)
+    effect: Mapped[str] = mapped_column(Text)
+    envelope: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    sha256: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    surface: Mapped[str] = mapped_column(Text)
+    session_id: Mapped[str | None] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(Text, server_default="pending")
+    created_at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), server_default=func.clock_timestamp()
+    )
+    expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    decided_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    decided_by: Mapped[str | None] = mapped_column(Text)
+    decided_where: Mapped[str | None] = mapped_column(Text)
+    comment: Mapped[str] = mapped_column(Text, server_default="")
+
+    __table_args__ = (
+        CheckConstraint(
+            "state in ('pending', 'approved', 'denied', 'changes_requested', 'used', 'expired')",
+            name="state",
+        ),
+        Index("ix_approvals_call", "principal_id", "call_id", unique=True),
+        Index("ix_approvals_pending", "created_at", postgresql_where="state = 'pending'"),
+    )
+
+
+class AuditRow(Base):
+    """One line of the log: `hash` covers the line before, the number and the payload."""
+
+    __tablename__ = "audit_log"
+
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    payload: Mapped[str] = mapped_column(Text)
+    prev_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    hash: Mapped[bytes] = mapped_column(LargeBinary)
+    tool: Mapped[str | None] = mapped_column(
+        Text, Computed("(payload::jsonb) ->> 'tool'", persisted=True)
+    )
+    principal: Mapped[str | None] = mapped_column(
+        Text, Computed("(payload::jsonb) ->> 'principal'", persisted=True)
+    )
+    session_id: Mapped[str | None] = mapped_column(
+        Text, Computed("(payload::jsonb) ->> 'session_id'", persisted=True)
+    )
+    outcome: Mapped[str | None] = mapped_column(
+        Text, Computed("(payload::jsonb) ->> 'outcome'", persisted=True)
+    )
+
+
+class AuditHead(Base):
+    """The last line's number and hash; its row lock makes the log one chain."""
+
+    __tablename__ = "audit_head"
+
+    one: Mapped[bool] = mapped_column(Boolean, primary_key=True, server_default="true")
+    seq: Mapped[int] = mapped_column(BigInteger)
+    hash: Mapped[bytes] = mapped_column(LargeBinary)
+
+    __table_args__ = (CheckConstraint("one", name="only_row"),)
