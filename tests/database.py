@@ -1,0 +1,109 @@
+"""One embedded PostgreSQL for a whole test run, a migrated template, and a clone per test."""
+
+import asyncio
+import fcntl
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import make_url
+
+from nebula.db.embedded import EmbeddedPostgres
+from nebula.db.migrate import migrate
+
+_TEMPLATE = "nebula_template"
+_FAST = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_connections": "300",
+    "autovacuum": "off",
+}
+
+
+def folder_of(run: str) -> Path:
+    """Return the folder that every worker of one test run shares."""
+    return Path(tempfile.gettempdir()) / f"nebula-tests-{os.geteuid()}-{run[:12]}"
+
+
+class TestServer:
+    """The run's server, joined by each worker; the last one to leave stops it."""
+
+    __test__ = False
+
+    def __init__(self, run: str) -> None:
+        self.home = folder_of(run)
+        self.home.mkdir(mode=0o711, exist_ok=True)
+        self._server = EmbeddedPostgres(self.home, _FAST)
+
+    def __enter__(self) -> "TestServer":
+        self._server.start()
+        self._admin = psycopg.connect(self._server.admin_url, autocommit=True)
+        with self._alone():
+            if not self._has(_TEMPLATE):
+                self._make_template()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._admin.close()
+        self._server.stop()
+
+    @contextmanager
+    def clone(self) -> Iterator[str]:
+        """Give the address of a fresh migrated database, dropped afterwards."""
+        name = f"test_{uuid.uuid4().hex}"
+        self._create(name, _TEMPLATE)
+        try:
+            yield self._address(name)
+        finally:
+            self._admin.execute(
+                sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
+            )
+
+    @contextmanager
+    def empty(self) -> Iterator[str]:
+        """Give the address of a fresh database without any table, dropped afterwards."""
+        name = f"test_{uuid.uuid4().hex}"
+        self._create(name, "template1")
+        try:
+            yield self._address(name)
+        finally:
+            self._admin.execute(
+                sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
+            )
+
+    def _make_template(self) -> None:
+        building = f"{_TEMPLATE}_building"
+        self._admin.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(building)))
+        self._create(building, "template1")
+        asyncio.run(migrate(self._address(building)))
+        rename = sql.SQL("ALTER DATABASE {} RENAME TO {}")
+        self._admin.execute(rename.format(sql.Identifier(building), sql.Identifier(_TEMPLATE)))
+
+    def _create(self, name: str, template: str) -> None:
+        command = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER nebula STRATEGY file_copy")
+        self._admin.execute(command.format(sql.Identifier(name), sql.Identifier(template)))
+
+    def _has(self, name: str) -> bool:
+        found = self._admin.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
+        return found.fetchone() is not None
+
+    def _address(self, name: str) -> str:
+        return make_url(self._server.url).set(database=name).render_as_string(hide_password=False)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with (self.home / "template.lock").open("w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+
+def remove(run: str) -> None:
+    """Delete what a run left; called when all its workers are gone."""
+    shutil.rmtree(folder_of(run), ignore_errors=True)
