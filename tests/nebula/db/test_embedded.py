@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,12 +17,14 @@ _FAST = {"fsync": "off"}
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path
-    for process in psutil.process_iter(["name", "cmdline"]):
-        if str(tmp_path / "postgres" / "data") in (process.info["cmdline"] or []):
-            process.send_signal(signal.SIGQUIT)
-            process.wait(10)
+def home() -> Iterator[Path]:
+    # Not tmp_path: as root, another pytest run closes its parents to the database's account.
+    with tempfile.TemporaryDirectory(prefix="nebula-home-") as folder:
+        yield Path(folder)
+        for process in psutil.process_iter(["cmdline"]):
+            if any(folder in part for part in process.info["cmdline"] or []):
+                process.send_signal(signal.SIGQUIT)
+                process.wait(10)
 
 
 def _postmaster(home: Path) -> int:
