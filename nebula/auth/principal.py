@@ -32,7 +32,8 @@ class Surface(StrEnum):
 class Principal:
     """A user or API key with the permissions its rows grant at this moment.
 
-    `permissions` holds patterns `feature:right`, where either part may be `*`.
+    `permissions` holds patterns `feature:right`, where either part may be `*`; what `denied`
+    matches is refused all the same. `login_id` is the sign-in session it came with, if any.
     """
 
     id: str
@@ -40,12 +41,14 @@ class Principal:
     role: Role
     permissions: frozenset[str]
     key_id: str | None = None
+    denied: frozenset[str] = frozenset()
+    login_id: str | None = None
 
     def can(self, permission: str) -> bool:
         """Say whether a permission `feature:right` is granted."""
         feature, _, right = permission.partition(":")
         wanted = {permission, f"{feature}:*", f"*:{right}", "*:*"}
-        return not wanted.isdisjoint(self.permissions)
+        return wanted.isdisjoint(self.denied) and not wanted.isdisjoint(self.permissions)
 
 
 class ProgressSink(Protocol):
