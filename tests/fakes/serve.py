@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -10,7 +11,9 @@ import uvicorn
 
 
 @contextlib.asynccontextmanager
-async def serve(app: Any, *, port: int = 0) -> AsyncIterator[str]:
+async def serve(
+    app: Any, *, port: int = 0, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[str]:
     """Yield the base URL `http://127.0.0.1:<port>` of a server that ends with the block.
 
     Leaving the block cuts open connections and cancels running requests, as a crash would.
@@ -18,11 +21,12 @@ async def serve(app: Any, *, port: int = 0) -> AsyncIterator[str]:
     listener = socket.create_server(("127.0.0.1", port))
     config = uvicorn.Config(app, log_config=None, log_level="critical", lifespan="auto")
     config.load()
+    config.ssl = tls
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
     await server.startup(sockets=[listener])
     try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         await _stop(server)
 
