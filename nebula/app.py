@@ -1,7 +1,10 @@
 """The composition root: builds every part once and hands out one frozen App."""
 
+import importlib.util
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic_settings import BaseSettings
 
@@ -58,3 +61,66 @@ class App:
 
     parts: Parts
     executor: "Executor"
+
+
+@asynccontextmanager
+async def open_app(
+    settings: Settings | None = None,
+    *,
+    registry: "Registry | None" = None,
+    http_transport: "httpx.AsyncBaseTransport | None" = None,
+) -> AsyncIterator[App]:
+    """Build every part, hand out the App, and close every part again in reverse order.
+
+    `registry` replaces the tools that are found in the packages; `http_transport` replaces the
+    network below the HTTP clients.
+    """
+    from nebula.tool.executor import Executor
+
+    async with AsyncExitStack() as stack:
+        parts = await _parts(stack, settings or Settings(), registry, http_transport)
+        yield App(parts, Executor(parts))
+
+
+async def _parts(
+    stack: AsyncExitStack,
+    settings: Settings,
+    registry: "Registry | None",
+    transport: "httpx.AsyncBaseTransport | None",
+) -> Parts:
+    import httpx
+
+    from nebula.auth.service import Auth
+    from nebula.db.open import open_database
+    from nebula.tool.approvals import Approvals
+    from nebula.tool.audit import Audit
+    from nebula.tool.registry import Registry
+
+    db = await stack.enter_async_context(open_database(settings))
+    missing: Any = None
+    events: Any = _NoEvents()
+    if importlib.util.find_spec("nebula.events.bus"):
+        from nebula.events.bus import Events
+
+        events = Events(db)
+    http = await stack.enter_async_context(httpx.AsyncClient(transport=transport))
+    return Parts(
+        settings=settings,
+        db=db,
+        http=http,
+        fetch=missing,
+        events=events,
+        services=missing,
+        broker=missing,
+        embedder=missing,
+        router=missing,
+        auth=Auth(db, settings),
+        approvals=Approvals(db, events, settings),
+        audit=Audit(db),
+        registry=registry or Registry.discover("tools", "graphs"),
+    )
+
+
+class _NoEvents:
+    async def publish(self, *_args: Any, **_more: Any) -> int:
+        return 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nebula.auth.principal import Caller, Principal, Role, Surface
+from nebula.auth.service import Auth
 from nebula.db.engine import Database
 from nebula.settings import Settings
 from tests import loopback
@@ -119,17 +120,19 @@ async def app(settings: Settings, wire: Wire) -> AsyncIterator["App"]:
 
 
 @pytest.fixture
-def people(app: "App") -> Callable[[Role, str], Any]:
+def people(database: Database, settings: Settings) -> Callable[..., Any]:
     """Give a function that makes a user row and returns its principal."""
 
     async def make(role: Role, name: str = "") -> Principal:
-        return await app.parts.auth.create_user(name or role.value, role)
+        auth = Auth(database, settings)
+        user = await auth.people.create(name or role.value, role)
+        return await auth.principal_for_user(user.name)
 
     return make
 
 
 @pytest.fixture
-async def admin(people: Any) -> Principal:
+async def admin(people: Callable[..., Any]) -> Principal:
     """Make an administrator."""
     return await people(Role.ADMIN)
 

@@ -1,7 +1,7 @@
 """Approvals: a row per question, bound to the exact call, decided once, used once."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
 from pydantic import BaseModel
@@ -12,11 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from nebula.auth.principal import Caller, Principal, Surface
 from nebula.db.engine import Database
 from nebula.errors import Conflict, InvalidInput, NotFound, PermissionDenied
-from nebula.events.bus import Events
 from nebula.settings import Settings
 from nebula.tool.definition import AnyTool, Effect
 from nebula.tool.envelope import envelope_sha256
 from nebula.tool.models import ApprovalRow
+
+if TYPE_CHECKING:
+    from nebula.events.bus import Events
 
 Answer = Literal["approve", "deny", "request_changes"]
 
@@ -55,7 +57,7 @@ class Approval(BaseModel):
 class Approvals:
     """Asks, answers and uses up approvals."""
 
-    def __init__(self, db: Database, events: Events, settings: Settings) -> None:
+    def __init__(self, db: Database, events: "Events", settings: Settings) -> None:
         """Take the database, where answers are announced, and the expiry per class."""
         self._db = db
         self._events = events

@@ -3,10 +3,10 @@
 import asyncio
 
 import pytest
-from nebula.db.engine import Database
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from nebula.db.engine import Database
 from nebula.tool.audit import Audit
 
 
