@@ -88,10 +88,9 @@ async def _parts(
     registry: "Registry | None",
     transport: "httpx.AsyncBaseTransport | None",
 ) -> Parts:
-    import httpx
-
     from nebula.auth.service import Auth
     from nebula.db.open import open_database
+    from nebula.http import SafeFetch, make_http
     from nebula.tool.approvals import Approvals
     from nebula.tool.audit import Audit
     from nebula.tool.registry import Registry
@@ -103,12 +102,15 @@ async def _parts(
         from nebula.events.bus import Events
 
         events = Events(db)
-    http = await stack.enter_async_context(httpx.AsyncClient(transport=transport))
+    http = await stack.enter_async_context(make_http(transport))
+    fetch = await stack.enter_async_context(
+        SafeFetch(allow_private=settings.allow_private_fetch, transport=transport)
+    )
     return Parts(
         settings=settings,
         db=db,
         http=http,
-        fetch=missing,
+        fetch=fetch,
         events=events,
         services=missing,
         broker=missing,
