@@ -1,0 +1,34 @@
+"""Opens the service directory and the broker over it, for the composition root."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import httpx
+
+from nebula.gpu.broker import Broker, Limits
+from nebula.gpu.nvml import Nvml
+from nebula.gpu.observe import Observer
+from nebula.services.directory import Publisher, ServiceDirectory, open_directory
+from nebula.settings import Settings
+
+
+@asynccontextmanager
+async def open_gpu(
+    settings: Settings,
+    http: httpx.AsyncClient,
+    conninfo: Callable[[], str],
+    events: Publisher | None,
+    *,
+    nvml: Nvml | None = None,
+    limits: Limits | None = None,
+    watch: bool = True,
+) -> AsyncIterator[tuple[ServiceDirectory, Broker]]:
+    """Read the service map and hand out the directory and the broker until the end.
+
+    `conninfo` gives the database's psycopg address when a change needs its lock.
+    """
+    nvml = nvml or Nvml()
+    async with open_directory(settings, http, events, nvidia=nvml.present, watch=watch) as services:
+        poll = (limits or Limits()).poll
+        observer = Observer(http, nvml, lambda: services.map, settings.home, poll=poll)
+        yield services, Broker(services, observer, conninfo, events, limits)

@@ -1,0 +1,135 @@
+"""Turns the broker's figures into what the tools return."""
+
+from nebula.gpu.broker import Switched, Unloaded
+from nebula.gpu.plans import SwitchPlan
+from nebula.gpu.snapshot import GpuReading, GpuSnapshot, NodeSnapshot
+from nebula.services.map import ServiceMap
+from nebula.services.sizes import gigabytes
+from tools.gpu.schemas import (
+    Card,
+    EvictedModel,
+    Foreign,
+    GpuServiceState,
+    GpuStatus,
+    Loaded,
+    PlannedEviction,
+    PlanReport,
+    SwitchReport,
+    UnloadReport,
+)
+
+
+def status_of(snapshot: GpuSnapshot, services: ServiceMap, node: str | None) -> GpuStatus:
+    """Return the status of one node, or of all."""
+    nodes = [n for n in snapshot.nodes if node in {None, n.name}]
+    return GpuStatus(
+        gpus=[_card(n, gpu, services) for n in nodes for gpu in n.gpus],
+        services=[
+            GpuServiceState(
+                name=s.name, node=n.name, up=s.up, reason=s.reason, simulated=s.simulated
+            )
+            for n in nodes
+            for s in n.services
+        ],
+        notes=[f"{n.name}: {n.problem}" for n in nodes if n.problem],
+    )
+
+
+def _card(node: NodeSnapshot, gpu: GpuReading, services: ServiceMap) -> Card:
+    return Card(
+        node=node.name,
+        index=gpu.index,
+        name=gpu.name,
+        simulated=gpu.simulated,
+        vram_total_gb=gigabytes(gpu.vram_total),
+        vram_used_gb=gigabytes(gpu.vram_used),
+        vram_free_gb=gigabytes(gpu.vram_free),
+        utilization=gpu.utilization,
+        temperature_c=gpu.temperature,
+        power_w=gpu.power,
+        source=gpu.source,
+        loaded=[
+            Loaded(
+                service=r.service,
+                model=r.model,
+                vram_gb=gigabytes(r.vram),
+                busy=r.busy,
+                pinned=services.pinned(r.target),
+            )
+            for r in node.residents
+            if r.gpu == gpu.index
+        ],
+        foreign=[
+            Foreign(pid=p.pid, name=p.name, vram_gb=gigabytes(p.vram))
+            for p in gpu.processes
+            if p.service is None
+        ],
+    )
+
+
+def plan_of(chosen: SwitchPlan) -> PlanReport:
+    """Return a plan as a report."""
+    return PlanReport(
+        service=chosen.target.service,
+        model=chosen.target.model,
+        node=chosen.node,
+        card=chosen.card,
+        simulated=chosen.simulated,
+        fits=chosen.fits,
+        already_loaded=chosen.already,
+        needed_gb=gigabytes(chosen.needed),
+        free_gb=gigabytes(chosen.free),
+        free_after_gb=gigabytes(chosen.free_after),
+        evicts=[
+            PlannedEviction(
+                service=e.resident.service,
+                model=e.resident.model,
+                frees_gb=gigabytes(e.frees),
+                reload_seconds=round(e.reload_seconds, 1),
+                why=e.why,
+            )
+            for e in chosen.evicts
+        ],
+        stays=[r.label for r in chosen.stays],
+        waits_for=list(chosen.waits_for),
+        explanation=chosen.explanation,
+        hint=chosen.hint,
+    )
+
+
+def switch_of(done: Switched) -> SwitchReport:
+    """Return what a switch did as a report."""
+    return SwitchReport(
+        service=done.plan.target.service,
+        model=done.plan.target.model,
+        node=done.plan.node,
+        card=done.plan.card,
+        simulated=done.plan.simulated,
+        already_loaded=done.plan.already,
+        evicted=[
+            EvictedModel(
+                service=e.eviction.resident.service,
+                model=e.eviction.resident.model,
+                freed_gb=gigabytes(e.eviction.frees),
+                seconds=round(e.seconds, 2),
+                why=e.eviction.why,
+            )
+            for e in done.evicted
+        ],
+        outcome=done.loaded,
+        free_gb=gigabytes(done.free),
+        load_seconds=round(done.load_seconds, 2),
+        seconds=round(done.seconds, 2),
+    )
+
+
+def unload_of(done: Unloaded) -> UnloadReport:
+    """Return what an unload did as a report."""
+    return UnloadReport(
+        unloaded=[t.model or t.service for t in done.targets],
+        node=done.node,
+        simulated=done.simulated,
+        freed_gb=gigabytes(done.freed),
+        free_gb=gigabytes(done.free),
+        seconds=round(done.seconds, 2),
+    )
