@@ -94,7 +94,7 @@ class Broker:
         self,
         services: ServiceDirectory,
         observer: Observer,
-        conninfo: Callable[[], str],
+        conninfo: str,
         events: Publisher | None = None,
         limits: Limits | None = None,
     ) -> None:
@@ -185,7 +185,7 @@ class Broker:
         started = time.monotonic()
         first = await self.plan(service, node, evict=evict)
         _refuse(first)
-        async with node_lock(self._conninfo(), first.node, seconds=self._limits.lock):
+        async with node_lock(self._conninfo, first.node, seconds=self._limits.lock):
             # The world may have changed while we waited: plan again, for the node we hold.
             now = await self.plan(service, first.node, evict=evict)
             _refuse(now)
@@ -384,7 +384,7 @@ class Broker:
         if not held:
             said = f"{wanted[0]} is not loaded" if service else "Nothing is loaded"
             raise NotFound(said, hint="gpu_status shows what is on the cards.")
-        async with node_lock(self._conninfo(), held[0][0], seconds=self._limits.lock):
+        async with node_lock(self._conninfo, held[0][0], seconds=self._limits.lock):
             return await self._unload_now(wanted, held[0][0], started, force=force)
 
     def _loose(self, snapshot: GpuSnapshot, node: str | None) -> tuple[Target, ...]:

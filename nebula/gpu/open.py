@@ -1,6 +1,6 @@
 """Opens the service directory and the broker over it, for the composition root."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpx
@@ -16,7 +16,7 @@ from nebula.settings import Settings
 async def open_gpu(
     settings: Settings,
     http: httpx.AsyncClient,
-    conninfo: Callable[[], str],
+    conninfo: str,
     events: Publisher | None,
     *,
     nvml: Nvml | None = None,
@@ -25,7 +25,7 @@ async def open_gpu(
 ) -> AsyncIterator[tuple[ServiceDirectory, Broker]]:
     """Read the service map and hand out the directory and the broker until the end.
 
-    `conninfo` gives the database's psycopg address when a change needs its lock.
+    `conninfo` is the address of the database, which holds the lock of a change.
     """
     nvml = nvml or Nvml()
     async with open_directory(settings, http, events, nvidia=nvml.present, watch=watch) as services:

@@ -72,6 +72,9 @@ def _plan_on(
             simulated=node.simulated,
         )
     card = node.gpu(spec.gpu)
+    if card is None and not node.gpus and spec.kind == "ollama" and not node.simulated:
+        said = f"{node.name} has no graphics card: {target} runs on its processor"
+        return SwitchPlan(target=target, node=node.name, explanation=said)
     if card is None:
         return _refused(
             target,

@@ -24,6 +24,7 @@ _FRESH_SECONDS = 3.0
 _AT_ONCE = 8
 _POLL_SECONDS = 1.0
 _HEALTH_SECONDS = 15.0
+_DEFAULT = Path(__file__).parents[2] / "service-map.yml"
 
 Stamp = tuple[tuple[str, int, int], ...]
 
@@ -59,6 +60,7 @@ class ServiceDirectory:
         self._variables = variables
         self._nvidia = nvidia
         self._stamp: Stamp = ()
+        self._loaded = False
         self._known: dict[str, tuple[float, ServiceHealth]] = {}
         self._checks: dict[str, asyncio.Task[ServiceHealth]] = {}
         self._limit = asyncio.Semaphore(_AT_ONCE)
@@ -73,7 +75,7 @@ class ServiceDirectory:
             return False
         self._stamp = stamp
         try:
-            fresh = await asyncio.to_thread(self._load)
+            fresh, notes = await asyncio.to_thread(self._load)
         except BadMap as bad:
             self.problems = bad.problems
             log.warning("service map not taken", problems=[str(p) for p in bad.problems])
@@ -81,7 +83,8 @@ class ServiceDirectory:
                 "services.map_rejected", {"problems": [str(p) for p in bad.problems]}
             )
             return False
-        self.problems = ()
+        self.problems = notes
+        self._loaded = self._loaded or self.path.exists()
         changed = fresh != self.map
         self.map = fresh
         if changed:
@@ -91,8 +94,15 @@ class ServiceDirectory:
             )
         return changed
 
-    def _load(self) -> ServiceMap:
-        return load_map(self.path, self._variables, nvidia=self._nvidia())
+    def _load(self) -> tuple[ServiceMap, tuple[MapProblem, ...]]:
+        """Read the operator's map; before there is one, the map that comes with the program."""
+        if self.path.exists() or self._loaded:
+            return load_map(self.path, self._variables, nvidia=self._nvidia()), ()
+        notes: tuple[MapProblem, ...] = ()
+        if self.path != Path("service-map.yml"):
+            said = "there is no such file; the map that comes with the program is in force"
+            notes = (MapProblem(file=str(self.path), line=1, message=said),)
+        return load_map(_DEFAULT, self._variables, nvidia=self._nvidia()), notes
 
     def names(self) -> list[str]:
         """Return every name and alias of GPU services and their models, for slots and help."""
@@ -194,13 +204,6 @@ def _stamp(path: Path) -> Stamp:
     return tuple(found)
 
 
-def map_path(settings: Settings) -> Path:
-    """Return the operator's map, or the one that comes with the program."""
-    if settings.service_map.exists() or settings.service_map != Path("service-map.yml"):
-        return settings.service_map
-    return Path(__file__).parents[2] / "service-map.yml"
-
-
 def ollama_url(host: str) -> str:
     """Read OLLAMA_HOST the way Ollama does: the scheme and port may be left out."""
     text = host.strip() or "127.0.0.1"
@@ -229,7 +232,7 @@ async def open_directory(
     """Read the service map and keep it and the services' health current until the end."""
     variables = {"OLLAMA_HOST": ollama_url(settings.ollama_host)}
     directory = ServiceDirectory(
-        map_path(settings), http, events, variables=variables, nvidia=nvidia
+        settings.service_map, http, events, variables=variables, nvidia=nvidia
     )
     await directory.refresh()
     watcher = asyncio.create_task(directory.watch()) if watch else None

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from nebula.tool.render import escape
 from pydantic import BaseModel, Field
 
+from nebula.tool.render import escape
 from nebula.tool.result import Block, Markdown, Plot, Result, Table
 
 UNKNOWN = "unknown"
@@ -98,11 +98,9 @@ class GpuStatus(Result):
         return " ".join(words)
 
     def _notes(self) -> list[str]:
-        down = [f"{s.name} does not answer ({s.reason})" for s in self.services if s.up is False]
-        said = [f"{escape(n).rstrip('.')}." for n in self.notes]
-        return said + (
-            [f"Not running: {', '.join(s.split(' does')[0] for s in down)}."] if down else []
-        )
+        said = [_sentence(escape(note)) for note in self.notes]
+        down = [s.name for s in self.services if s.up is False]
+        return [*said, f"Not answering: {', '.join(down)}."] if down else said
 
     def _table(self) -> Table:
         columns = ["Card", "Loaded", "VRAM", "State"]

@@ -89,10 +89,10 @@ async def gpu_plan(ctx: Context, service: Service, node: Node = None) -> PlanRep
     selectors=["service", "node", "force"],
     timeout=_SECONDS,
     says=[
-        "switch [the gpu] to {service} [on {node}]",
+        "switch [the gpu] to [the] {service} [on {node}]",
         "(switch|change) (the|my) (gpu|graphics card) [over] to {service} [on {node}]",
-        "give [the] gpu to {service}",
-        "make room for {service}",
+        "give [the] gpu to [the] {service}",
+        "make room for [the] {service}",
         "(use|start) {service} on [the] gpu",
     ],
     examples=[
@@ -122,8 +122,7 @@ async def gpu_switch(
     selectors=["service", "node"],
     timeout=_SECONDS,
     says=[
-        "load {service} [on {node}]",
-        "(load|warm up|preload) [the model] {service} [on {node}]",
+        "(load|warm up|preload) [the [model]] {service} [on {node}]",
     ],
     examples=[
         "load llama3.1:8b",
@@ -145,7 +144,7 @@ async def gpu_load(ctx: Context, service: Service, node: Node = None) -> SwitchR
     selectors=["service", "node", "force"],
     timeout=_SECONDS,
     says=[
-        "unload {service} [from [the] gpu]",
+        "unload [the] {service} [from [the] gpu]",
         "free [up] [the|my] (gpu|vram|graphics card)",
         "(remove|drop|evict) {service} from [the] gpu",
         "unload everything",

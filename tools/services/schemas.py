@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from nebula.tool.render import escape
 from pydantic import BaseModel, Field
 
+from nebula.tool.render import escape
 from nebula.tool.result import Block, Markdown, Result, Table
 
 

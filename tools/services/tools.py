@@ -16,6 +16,7 @@ from tools.services.schemas import ServiceEntry, ServiceList
         "(list|show) [me] [all] [the|my] services [on {node}]",
         "(which|what) services (are there|are up|are running|do i have)",
         "(check|show) [the] (service|services) (health|status|map)",
+        "(check|show) [me] [the] (health|status) of [the|my|all] services",
     ],
     examples=[
         "list services",
