@@ -90,6 +90,7 @@ async def _parts(
 ) -> Parts:
     from nebula.auth.service import Auth
     from nebula.db.open import open_database
+    from nebula.gpu.open import open_gpu
     from nebula.http import SafeFetch, make_http
     from nebula.tool.approvals import Approvals
     from nebula.tool.audit import Audit
@@ -106,14 +107,16 @@ async def _parts(
     fetch = await stack.enter_async_context(
         SafeFetch(allow_private=settings.allow_private_fetch, transport=transport)
     )
+    gpu = open_gpu(settings, http, db.conninfo, events)
+    services, broker = await stack.enter_async_context(gpu)
     return Parts(
         settings=settings,
         db=db,
         http=http,
         fetch=fetch,
         events=events,
-        services=missing,
-        broker=missing,
+        services=services,
+        broker=broker,
         embedder=missing,
         router=missing,
         auth=Auth(db, settings),
