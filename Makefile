@@ -36,7 +36,7 @@ format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
 
 lock: $(VENV)/.installed ## resolve pyproject.toml into requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-header --no-emit-index-url \
+	env -u UV_NO_CONFIG $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-header --no-emit-index-url \
 		--extra dev --extra redis-embedded -o requirements.lock
 
 $(VENV)/.installed: requirements.lock pyproject.toml

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from nebula.policy.labels import Label
 
@@ -51,6 +51,7 @@ class Principal:
         return wanted.isdisjoint(self.denied) and not wanted.isdisjoint(self.permissions)
 
 
+@runtime_checkable
 class ProgressSink(Protocol):
     """Receives progress of a running call; `fraction` is 0..1, or None when unknown."""
 

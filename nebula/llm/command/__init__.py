@@ -1,0 +1,1 @@
+"""Command mode: understands plain commands without any language model."""

@@ -1,0 +1,1 @@
+"""Keeps the vectors of tool descriptions, so that a start does not compute them again."""
