@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import (
 )
 
 from nebula.db.errors import connection_lost, translated
+from nebula.db.liveness import drop_closed_connections
 from nebula.errors import InvalidInput, OutcomeUnknown
 
 _CONNECT_SECONDS = 5
@@ -40,7 +41,6 @@ class Database:
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_timeout=_POOL_WAIT_SECONDS,
-            pool_pre_ping=True,
             pool_recycle=1800,
             connect_args={
                 "connect_timeout": _CONNECT_SECONDS,
@@ -48,6 +48,7 @@ class Database:
                 "options": f"{options} {theirs}".strip(),
             },
         )
+        drop_closed_connections(self.engine)
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
 
     async def open(self) -> None:

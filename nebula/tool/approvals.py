@@ -1,11 +1,11 @@
 """Approvals: a row per question, bound to the exact call, decided once, used once."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
 from pydantic import BaseModel
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -88,7 +88,7 @@ class Approvals:
                     reason=reason,
                     surface=caller.surface.value,
                     session_id=caller.session_id,
-                    expires_at=func.clock_timestamp() + text(f"interval '{minutes:f} minutes'"),
+                    expires_at=func.clock_timestamp() + timedelta(minutes=minutes),
                 )
                 .on_conflict_do_nothing()
                 .returning(ApprovalRow.id)

@@ -138,24 +138,39 @@ class Executor:
             call_id=call.call_id,
             arguments_sha256=arguments_sha256(values, call.call_id),
         )
-        told: Result | None = await self._ledger.replay(tool, key)
-        if told is not None:
-            return told
-        approval = await self._approval(call, tool, values, decision)
+        if decision.verdict is Verdict.ALLOW:
+            # The common case costs one transaction: only a known id needs a second look.
+            if not await self._begin(call, tool, key, None):
+                return await self._told_again(tool, key)
+        else:
+            told = await self._ledger.replay(tool, key)
+            if told is not None:
+                return told
+            approval = await self._approval(call, tool, values, decision)
+            if not await self._begin(call, tool, key, approval):
+                return await self._told_again(tool, key)
+        call.key = key
+        return await self._run(tool, values, call.caller, call.call_id)
+
+    async def _begin(
+        self, call: _Call, tool: AnyTool, key: CallKey, approval: Approval | None
+    ) -> bool:
         self._limits.take(call.caller.principal.id)
         async with self._parts.db.session() as session:
             if approval is not None:
                 await self._parts.approvals.use(session, approval)
-            await self._ledger.begin(session, tool, key, call.caller.session_id)
-        call.key = key
-        return await self._run(tool, values, call.caller, call.call_id)
+            return await self._ledger.begin(session, tool, key, call.caller.session_id)
+
+    async def _told_again(self, tool: AnyTool, key: CallKey) -> Result:
+        told = await self._ledger.replay(tool, key)
+        if told is None:
+            raise Conflict("This call is already running.", hint="Wait for it to end.")
+        return told
 
     async def _approval(
         self, call: _Call, tool: AnyTool, values: BaseModel, decision: Decision
-    ) -> Approval | None:
-        """Return the approval to use, None when none is needed; else raise what stands."""
-        if decision.verdict is Verdict.ALLOW:
-            return None
+    ) -> Approval:
+        """Return the approval to use; else raise what stands between."""
         body = envelope(tool, values, call.caller, call.call_id)
         approvals = self._parts.approvals
         approval = await approvals.ask(tool, body, call.caller, call.call_id, decision.reason)

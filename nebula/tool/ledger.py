@@ -1,9 +1,10 @@
 """The record of calls with effects: begun before they run, ended once, told again on replay."""
 
+from datetime import timedelta
 from typing import Any
 
 from pydantic import BaseModel
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -54,14 +55,16 @@ class Ledger:
 
     async def begin(
         self, session: AsyncSession, tool: AnyTool, key: CallKey, session_id: str | None
-    ) -> None:
-        """Record that a call starts; at most one of several at once gets past this.
+    ) -> bool:
+        """Record that a call starts; of several at once, one is told True.
 
-        Raises:
-            Conflict: when another process has begun it.
+        A call that waited for an approval may start; one that broke off may start again where
+        its kind of effect allows that.
         """
-        limit = tool.timeout + _GRACE_SECONDS
-        deadline = func.clock_timestamp() + text(f"interval '{limit:f} seconds'")
+        deadline = func.clock_timestamp() + timedelta(seconds=tool.timeout + _GRACE_SECONDS)
+        again = ToolCall.state == "waiting"
+        if tool.kind is not EffectKind.OPAQUE:
+            again |= (ToolCall.state == "running") & (ToolCall.deadline < func.clock_timestamp())
         begun = await session.execute(
             insert(ToolCall)
             .values(
@@ -76,13 +79,13 @@ class Ledger:
             .on_conflict_do_update(
                 index_elements=["principal_id", "call_id"],
                 set_={"state": "running", "deadline": deadline},
-                where=(ToolCall.state == "waiting")
-                | ((ToolCall.state == "running") & (ToolCall.deadline < func.clock_timestamp())),
+                where=again
+                & (ToolCall.tool == tool.name)
+                & (ToolCall.arguments_sha256 == key.arguments_sha256),
             )
             .returning(ToolCall.call_id)
         )
-        if begun.scalar_one_or_none() is None:
-            raise Conflict("This call is already running.", hint="Wait for it to end.")
+        return begun.scalar_one_or_none() is not None
 
     async def end(
         self,
