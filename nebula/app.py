@@ -92,6 +92,7 @@ async def _parts(
     from nebula.db.open import open_database
     from nebula.gpu.open import open_gpu
     from nebula.http import SafeFetch, make_http
+    from nebula.llm.embedding import Embedder
     from nebula.tool.approvals import Approvals
     from nebula.tool.audit import Audit
     from nebula.tool.registry import Registry
@@ -117,7 +118,7 @@ async def _parts(
         events=events,
         services=services,
         broker=broker,
-        embedder=missing,
+        embedder=Embedder(),
         router=missing,
         auth=Auth(db, settings),
         approvals=Approvals(db, events, settings),

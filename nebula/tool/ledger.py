@@ -49,7 +49,7 @@ class Ledger:
                 raise Conflict(
                     "This call id was used for another call.", hint="Use a new id for a new call."
                 )
-            now = await session.scalar(select(func.clock_timestamp()))
+            now = (await session.execute(select(func.clock_timestamp()))).scalar_one()
             overdue = row.deadline < now
         return _told_again(tool, row, overdue=overdue)
 
