@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nebula.events.bus import Events
     from nebula.gpu.broker import Broker
     from nebula.http import SafeFetch
+    from nebula.llm.command.mode import CommandMode
     from nebula.llm.embedding import Embedder
     from nebula.llm.router import Router
     from nebula.services.directory import ServiceDirectory
@@ -46,6 +47,7 @@ class Parts:
     approvals: "Approvals"
     audit: "Audit"
     registry: "Registry"
+    commands: "CommandMode"
     _feature_settings: dict[type[BaseSettings], BaseSettings] = field(default_factory=dict)
 
     def settings_of(self, cls: type[S]) -> S:
@@ -92,6 +94,7 @@ async def _parts(
     from nebula.db.open import open_database
     from nebula.gpu.open import open_gpu
     from nebula.http import SafeFetch, make_http
+    from nebula.llm.command.open import open_commands
     from nebula.llm.embedding import Embedder
     from nebula.tool.approvals import Approvals
     from nebula.tool.audit import Audit
@@ -110,6 +113,8 @@ async def _parts(
     )
     gpu = open_gpu(settings, http, db.conninfo, events)
     services, broker = await stack.enter_async_context(gpu)
+    embedder = Embedder()
+    tools = registry or Registry.discover("tools", "graphs")
     return Parts(
         settings=settings,
         db=db,
@@ -118,12 +123,13 @@ async def _parts(
         events=events,
         services=services,
         broker=broker,
-        embedder=Embedder(),
+        embedder=embedder,
         router=missing,
         auth=Auth(db, settings),
         approvals=Approvals(db, events, settings),
         audit=Audit(db),
-        registry=registry or Registry.discover("tools", "graphs"),
+        registry=tools,
+        commands=open_commands(tools, embedder, db, services),
     )
 
 

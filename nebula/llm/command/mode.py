@@ -59,7 +59,7 @@ class CommandMode:
         about: Mapping[str, str] | None = None,
     ) -> None:
         """Take the tool index, known values by parameter name, and a line about each feature."""
-        self._index = index
+        self.index = index
         self._templates = Templates(slot_values or {})
         self._about = about or {}
 
@@ -217,7 +217,7 @@ class CommandMode:
         bare = readings(text)[0]
         if manual is not None and asks_how(bare):
             return self._look_up(manual, text)
-        ranked = await self._index.rank(bare, set(by_name), _OFFERED)
+        ranked = await self.index.rank(bare, set(by_name), _OFFERED)
         near = [each for each in ranked if each.cosine >= FLOOR]
         if near and _clear(near) and by_name[near[0].name].effect is Effect.READ:
             tool = by_name[near[0].name]

@@ -1,0 +1,39 @@
+"""Opens command mode over the program's tools and the names it knows at this moment."""
+
+from typing import TYPE_CHECKING
+
+from nebula.llm.command.mode import CommandMode
+from nebula.llm.command.slots import SlotValues
+from nebula.tool.retrieval import Embeds, ToolIndex
+
+if TYPE_CHECKING:
+    from nebula.auth.principal import Caller
+    from nebula.db.engine import Database
+    from nebula.llm.command.model import CommandModel
+    from nebula.services.directory import ServiceDirectory
+    from nebula.tool.registry import Registry
+
+
+def open_commands(
+    registry: "Registry", embedder: Embeds, db: "Database", services: "ServiceDirectory"
+) -> CommandMode:
+    """Return command mode; the tool index is built on first use."""
+    index = ToolIndex(registry, embedder, db)
+    return CommandMode(index, slot_values=known_names(services), about=registry.about)
+
+
+def known_names(services: "ServiceDirectory") -> SlotValues:
+    """Return what `{service}` and `{node}` may stand for, read anew for each sentence."""
+    return {
+        "service": services.names,
+        "node": lambda: [node.name for node in services.map.nodes],
+    }
+
+
+def command_model(
+    mode: CommandMode, registry: "Registry", caller: "Caller | None"
+) -> "CommandModel":
+    """Return command mode as a chat model that understands what this caller may do."""
+    from nebula.llm.command.model import CommandModel
+
+    return CommandModel(mode=mode, registry=registry, caller=caller)
