@@ -1,6 +1,5 @@
 """The composition root: builds every part once and hands out one frozen App."""
 
-import importlib.util
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -92,6 +91,7 @@ async def _parts(
 ) -> Parts:
     from nebula.auth.service import Auth
     from nebula.db.open import open_database
+    from nebula.events.bus import Events
     from nebula.gpu.open import open_gpu
     from nebula.http import SafeFetch, make_http
     from nebula.llm.command.open import open_commands
@@ -102,11 +102,7 @@ async def _parts(
 
     db = await stack.enter_async_context(open_database(settings))
     missing: Any = None
-    events: Any = _NoEvents()
-    if importlib.util.find_spec("nebula.events.bus"):
-        from nebula.events.bus import Events
-
-        events = Events(db)
+    events = await stack.enter_async_context(Events(db))
     http = await stack.enter_async_context(make_http(transport))
     fetch = await stack.enter_async_context(
         SafeFetch(allow_private=settings.allow_private_fetch, transport=transport)
@@ -131,8 +127,3 @@ async def _parts(
         registry=tools,
         commands=open_commands(tools, embedder, db, services),
     )
-
-
-class _NoEvents:
-    async def publish(self, *_args: Any, **_more: Any) -> int:
-        return 0

@@ -104,6 +104,8 @@ class EmbeddedPostgres:
         with self._starting():
             if self._leave() and self._running():
                 self._control("stop", "-m", "fast", "-w", "-t", str(_START_SECONDS))
+                if self._sockets.parent != self.root:
+                    shutil.rmtree(self._sockets, ignore_errors=True)
 
     def __enter__(self) -> "EmbeddedPostgres":
         """Start or join the server."""

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 
+from nebula.db.documents import storable_json
 from nebula.db.errors import connection_lost, translated
 from nebula.db.liveness import drop_closed_connections
 from nebula.errors import InvalidInput, OutcomeUnknown
@@ -41,6 +42,7 @@ class Database:
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_timeout=_POOL_WAIT_SECONDS,
+            json_serializer=storable_json,
             pool_recycle=1800,
             connect_args={
                 "connect_timeout": _CONNECT_SECONDS,

@@ -1,11 +1,11 @@
 """Translates what PostgreSQL and its driver raise, for the whole program."""
 
+from psycopg import DataError, InterfaceError, OperationalError
 from psycopg import Error as DriverError
-from psycopg import InterfaceError, OperationalError
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 
-from nebula.errors import Conflict, NebulaError, TimedOut, UpstreamUnavailable
+from nebula.errors import Conflict, InvalidInput, NebulaError, TimedOut, UpstreamUnavailable
 
 _DOWN_HINT = "It is tried again by itself; 'jarvis doctor' says what is wrong."
 # SQLSTATE classes: connection exception, insufficient resources, operator intervention.
@@ -24,6 +24,11 @@ def translated(error: SQLAlchemyError | DriverError) -> NebulaError | None:
         return None
     if connection_lost(error):
         return UpstreamUnavailable("The database does not answer", hint=_DOWN_HINT)
+    if isinstance(driver, DataError):
+        return InvalidInput(
+            "A value cannot be stored",
+            hint="It is too large, or text that holds a NUL character.",
+        )
     return _by_state(driver.sqlstate or "")
 
 
