@@ -1,0 +1,154 @@
+"""A router over fakes, with limits short enough for tests."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import langchain_ollama  # noqa: F401 - importing takes longer than these tests' time-outs
+import langchain_openai  # noqa: F401
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
+from langchain_core.messages.ai import add_ai_message_chunks
+from pydantic import SecretStr
+
+from nebula.db.engine import Database
+from nebula.llm.ollama import OllamaProvider
+from nebula.llm.openai import OpenAIProvider
+from nebula.llm.provider import Provider
+from nebula.llm.router import Router
+from nebula.llm.settings import LlmSettings
+from nebula.settings import Settings
+from tests.fakes.ollama import LLAMA_3B, FakeOllama
+from tests.fakes.openai import FakeOpenAI
+from tests.fakes.scripted import Policy, echo
+from tests.fakes.serve import serve
+
+LIMITS = LlmSettings(
+    connect_seconds=0.5,
+    first_token_seconds=0.5,
+    stall_seconds=0.3,
+    rate_limit_seconds=0.2,
+    refresh_seconds=0.0,
+)
+Fake = FakeOllama | FakeOpenAI
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": name,
+            "description": "Do something.",
+            "parameters": {"type": "object", "properties": {"limit": {"type": "integer"}}},
+        },
+    }
+    for name in ("gpu_status", "jobs_list")
+]
+
+
+def settings_of(**more: Any) -> Settings:
+    return Settings(_env_file=None, home=Path("unused"), **more)
+
+
+def fake(kind: str, policy: Policy = echo) -> Fake:
+    if kind == "ollama":
+        return FakeOllama(policy, installed={"llama3.2:3b": LLAMA_3B})
+    return FakeOpenAI(policy)
+
+
+def provider(kind: str, url: str, *, key: str = "k", num_ctx: int = 8192) -> Provider:
+    if kind == "ollama":
+        return OllamaProvider(url, num_ctx=num_ctx, connect_seconds=LIMITS.connect_seconds)
+    return OpenAIProvider(f"{url}/v1", SecretStr(key), connect_seconds=LIMITS.connect_seconds)
+
+
+def model_of(kind: str) -> str:
+    return {"ollama": "ollama:llama3.2:3b", "openai": "openai:gpt-test"}[kind]
+
+
+def other(kind: str) -> str:
+    return {"ollama": "openai", "openai": "ollama"}[kind]
+
+
+@asynccontextmanager
+async def routing(
+    database: Database, providers: Sequence[Provider], **more: Any
+) -> AsyncIterator[Router]:
+    """Run a router over providers; nothing is ever configured unless a test does."""
+    options = {"settings": settings_of(), "limits": LIMITS.model_copy(), **more}
+    async with Router(providers=providers, db=database, **options).running() as router:
+        yield router
+
+
+class Clock:
+    """Time that moves only when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@asynccontextmanager
+async def still(
+    database: Database, providers: Sequence[Provider], clock: Clock, **more: Any
+) -> AsyncIterator[Router]:
+    """Make a router whose background work happens only in `refresh()`."""
+    options = {"settings": settings_of(), "limits": LIMITS.model_copy(), **more}
+    router = Router(providers=providers, db=database, clock=clock, **options)
+    await router.refresh()
+    try:
+        yield router
+    finally:
+        for one in providers:
+            await one.aclose()
+
+
+@asynccontextmanager
+async def over(database: Database, **fakes: Fake) -> AsyncIterator[Router]:
+    """Serve fakes on loopback, by provider name in order of preference, and route over them."""
+    async with AsyncExitStack() as stack:
+        providers = []
+        for kind, app in fakes.items():
+            providers.append(provider(kind, await stack.enter_async_context(serve(app))))
+        yield await stack.enter_async_context(routing(database, providers))
+
+
+async def ask(router: Router, text: str = "hello", tools: Sequence[Any] = TOOLS) -> AIMessage:
+    """Ask without streaming."""
+    model = router.model("small", caller=None)
+    answer = await (model.bind_tools(tools) if tools else model).ainvoke([HumanMessage(text)])
+    assert isinstance(answer, AIMessage)
+    return answer
+
+
+async def stream(router: Router, text: str = "hello", tools: Sequence[Any] = TOOLS) -> "Heard":
+    """Ask and listen as a surface does."""
+    heard = Heard()
+    model = router.model("small", caller=None)
+    source = (model.bind_tools(tools) if tools else model).astream([HumanMessage(text)])
+    async for chunk in source:
+        assert isinstance(chunk, AIMessageChunk)
+        heard.take(chunk)
+    return heard
+
+
+class Heard:
+    """What a surface shows: a restart drops what this message had streamed so far."""
+
+    def __init__(self) -> None:
+        self.dropped: list[str] = []
+        self.chunks: list[AIMessageChunk] = []
+
+    def take(self, chunk: AIMessageChunk) -> None:
+        if chunk.response_metadata.get("restart"):
+            self.dropped.append(self.text)
+            self.chunks = []
+        self.chunks.append(chunk)
+
+    @property
+    def text(self) -> str:
+        return "".join(chunk.text for chunk in self.chunks)
+
+    @property
+    def message(self) -> AIMessageChunk:
+        return add_ai_message_chunks(*self.chunks)
