@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import select, text, update
@@ -14,6 +15,7 @@ from nebula.errors import (
     InternalError,
     InvalidInput,
     NebulaError,
+    NotAuthenticated,
     NotFound,
     OutcomeUnknown,
     PermissionDenied,
@@ -187,6 +189,35 @@ async def test_who_lacks_the_permission_cannot_approve_or_see(
     with pytest.raises(NotFound):
         await approve(lab, approval_id, vic)
     assert await lab.parts.approvals.list(vic.principal) == []
+
+
+async def test_who_lost_the_permission_cannot_approve_their_own_request(
+    lab: App, ada: Caller
+) -> None:
+    approval_id = await ask(lab, ada)
+    demoted = replace(ada, principal=replace(ada.principal, permissions=frozenset({"*:read"})))
+    with pytest.raises(PermissionDenied, match="needs the permission"):
+        await approve(lab, approval_id, demoted)
+
+
+async def test_an_approval_is_used_up_by_its_first_use(lab: App, ada: Caller) -> None:
+    approval_id = await ask(lab, ada)
+    await approve(lab, approval_id, ada)
+    approval = await lab.parts.approvals.get(approval_id, ada.principal)
+    async with lab.parts.db.session() as session:
+        await lab.parts.approvals.use(session, approval)
+    with pytest.raises(Conflict, match="used already"):
+        async with lab.parts.db.session() as session:
+            await lab.parts.approvals.use(session, approval)
+
+
+async def test_a_removed_user_runs_nothing(lab: App, viewer: Principal) -> None:
+    await lab.parts.auth.people.delete(viewer.id)
+    with pytest.raises(NotAuthenticated):
+        await lab.executor.execute(
+            "sample_look", {}, caller=Caller(viewer, Surface.REST), call_id="c"
+        )
+    assert samples.DONE == []
 
 
 @pytest.mark.parametrize("surface", [Surface.MCP, Surface.SCHEDULE, Surface.SYSTEM])
