@@ -1,0 +1,1 @@
+"""Loaders: one file per kind of source, each of which yields documents as sections."""

@@ -1,0 +1,172 @@
+"""Finds what a source names (a file, a folder, a page, a repository) and reads it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from knowledge.document import Loaded
+from knowledge.load.folder import walk
+from knowledge.load.isolated import read_safely
+from knowledge.load.kinds import kind_of_name
+from knowledge.load.read import Limits
+from knowledge.load.repository import (
+    CloneLimits,
+    cloned,
+    looks_like_repository,
+    parse_remote,
+    pinned,
+)
+from knowledge.load.web import fetch_page
+from knowledge.roots import Roots, read_file
+from knowledge.settings import KnowledgeSettings
+from nebula.errors import InvalidInput, NebulaError
+
+if TYPE_CHECKING:
+    from nebula.http import SafeFetch
+
+
+class SourceKind(StrEnum):
+    """What a source is."""
+
+    FILE = "file"
+    FOLDER = "folder"
+    URL = "url"
+    REPOSITORY = "repository"
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A file of a folder or repository that could not be read, and why."""
+
+    source: str
+    error: NebulaError
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a source turned out to be; `documents` reads one after the other."""
+
+    kind: SourceKind
+    source: str
+    """The source's canonical name: a real path, or an address."""
+    total: int
+    skipped: int
+    documents: AsyncIterator[Loaded | Refused]
+
+
+class Sources:
+    """Reads sources within the limits that the settings give."""
+
+    def __init__(
+        self, settings: KnowledgeSettings, home: Path, fetch: "SafeFetch", *, allow_private: bool
+    ) -> None:
+        """Take the limits, the data folder and the guarded fetcher."""
+        self._settings = settings
+        self._roots = Roots(home, settings.roots)
+        self._fetch = fetch
+        self._allow_private = allow_private
+        self._limits = Limits(
+            max_characters=settings.max_characters,
+            max_pages=settings.max_pages,
+            max_unpacked=settings.max_file_bytes * 10,
+        )
+
+    async def open(self, source: str, kind: SourceKind | None = None) -> AsyncIterator[Batch]:
+        """Yield the one batch of a source; what it needed (a clone) is gone afterwards.
+
+        Raises:
+            InvalidInput, NotFound, PermissionDenied, TooLarge, UpstreamRejected,
+            UpstreamUnavailable, TimedOut: when the source as a whole cannot be read.
+        """
+        source = source.strip()
+        kind = kind or _guess(source)
+        if kind is SourceKind.URL:
+            yield await self._page(source)
+        elif kind is SourceKind.REPOSITORY and _is_remote(source):
+            remote = parse_remote(source, allow_private=self._allow_private)
+            pins = await pinned(remote, allow_private=self._allow_private)
+            async with cloned(remote.url, self._clone, scheme=remote.scheme, pins=pins) as tree:
+                yield await self._tree(tree, source.rstrip("/"), SourceKind.REPOSITORY)
+        else:
+            async for batch in self._local(source, kind):
+                yield batch
+
+    async def _local(self, source: str, kind: SourceKind | None) -> AsyncIterator[Batch]:
+        path = await asyncio.to_thread(self._roots.resolve, source)
+        is_folder = await asyncio.to_thread(path.is_dir)
+        if is_folder and (kind is SourceKind.REPOSITORY or (kind is None and _is_checkout(path))):
+            async with cloned(path.as_uri(), self._clone, scheme="file") as tree:
+                yield await self._tree(tree, str(path), SourceKind.REPOSITORY)
+        elif is_folder and kind is not SourceKind.FILE:
+            yield await self._tree(path, str(path), SourceKind.FOLDER)
+        elif is_folder or kind in {SourceKind.FOLDER, SourceKind.REPOSITORY}:
+            raise InvalidInput(f"{source} is a {'folder' if is_folder else 'file'}")
+        else:
+            yield await self._file(path)
+
+    @property
+    def _clone(self) -> CloneLimits:
+        return CloneLimits(self._settings.max_clone_bytes, self._settings.clone_seconds)
+
+    async def _page(self, url: str) -> Batch:
+        body, kind = await fetch_page(
+            self._fetch,
+            url,
+            max_bytes=self._settings.max_file_bytes,
+            seconds=self._settings.read_seconds,
+        )
+        document = await self._read(body, kind, url)
+        return Batch(SourceKind.URL, url, 1, 0, _one(document))
+
+    async def _file(self, path: Path) -> Batch:
+        body = await asyncio.to_thread(read_file, path, max_bytes=self._settings.max_file_bytes)
+        document = await self._read(body, kind_of_name(path.name) or "text", str(path))
+        return Batch(SourceKind.FILE, str(path), 1, 0, _one(document))
+
+    async def _tree(self, root: Path, source: str, kind: SourceKind) -> Batch:
+        walked = await asyncio.to_thread(walk, root, max_files=self._settings.max_files)
+        if not walked.entries:
+            raise InvalidInput(
+                f"There is nothing in {source} that can be read",
+                hint="Knowledge reads Markdown, text, code, HTML, PDF and docx.",
+            )
+
+        async def documents() -> AsyncIterator[Loaded | Refused]:
+            for entry in walked.entries:
+                named = f"{source}/{entry.inside}"
+                try:
+                    body = await asyncio.to_thread(
+                        read_file, entry.path, max_bytes=self._settings.max_file_bytes
+                    )
+                    yield await self._read(body, entry.kind, named)
+                except NebulaError as error:
+                    yield Refused(named, error)
+
+        return Batch(kind, source, len(walked.entries), walked.skipped, documents())
+
+    async def _read(self, body: bytes, kind: str, source: str) -> Loaded:
+        return await read_safely(
+            body, kind, source, self._limits, seconds=self._settings.read_seconds
+        )
+
+
+async def _one(document: Loaded) -> AsyncIterator[Loaded | Refused]:
+    yield document
+
+
+def _guess(source: str) -> SourceKind | None:
+    """Tell pages and repositories by their address; None is a path, which has to be looked at."""
+    if looks_like_repository(source):
+        return SourceKind.REPOSITORY
+    return SourceKind.URL if source.lower().startswith(("http://", "https://")) else None
+
+
+def _is_remote(source: str) -> bool:
+    return "://" in source or looks_like_repository(source)
+
+
+def _is_checkout(path: Path) -> bool:
+    return (path / ".git").exists() or ((path / "HEAD").is_file() and (path / "objects").is_dir())
