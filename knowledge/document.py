@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from nebula.errors import InvalidInput
 
-ARROW = " › "  # noqa: RUF001 - this very character separates headings in citations
+ARROW = " › "
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")

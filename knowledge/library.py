@@ -1,7 +1,7 @@
 """Puts documents on the shelf: known ones are left alone, changed ones change in part."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -45,7 +45,8 @@ class Shelf:
     owner: str
     owner_name: str
     role: str
-    visibility: Visibility = Visibility.PRIVATE
+    visibility: Visibility | None = None
+    """None keeps what a known document has, and makes a new one private."""
     label: Label = Label.OUTSIDE
 
 
@@ -166,7 +167,7 @@ class Library:
             changed = await session.execute(
                 update(Document)
                 .where(Document.id == known.document)
-                .values(visibility=shelf.visibility, role=shelf.role, added_from=added_from)
+                .values(added_from=added_from, **_seen_by(shelf))
                 .returning(Document.chunks)
             )
             count = changed.scalar_one_or_none()
@@ -262,8 +263,7 @@ async def _save_document(session: "AsyncSession", writing: _Writing, known: _Kno
         "kind": document.kind,
         "title": document.title,
         "owner_name": shelf.owner_name,
-        "visibility": shelf.visibility,
-        "role": shelf.role,
+        **_seen_by(shelf),
         "label": shelf.label,
         "content_hash": document.content_hash,
         "size_bytes": document.size_bytes,
@@ -277,8 +277,18 @@ async def _save_document(session: "AsyncSession", writing: _Writing, known: _Kno
         )
         return known.document
     key = {"collection_id": known.collection, "owner": shelf.owner, "source": document.source}
+    values = {
+        **_seen_by(replace(shelf, visibility=shelf.visibility or Visibility.PRIVATE)),
+        **values,
+    }
     made = await session.execute(insert(Document).values(**key, **values).returning(Document.id))
     return made.scalar_one()
+
+
+def _seen_by(shelf: Shelf) -> dict[str, str]:
+    if shelf.visibility is None:
+        return {}
+    return {"visibility": shelf.visibility.value, "role": shelf.role}
 
 
 async def _save_chunks(session: "AsyncSession", document: UUID, writing: _Writing) -> None:

@@ -52,16 +52,14 @@ readable AS MATERIALIZED (
 )
 """
 
-_PLAN = text(
-    "WITH "
-    + _READABLE
-    + """
-    SELECT (SELECT coalesce(sum(d.chunks), 0) FROM knowledge_documents d
-            WHERE d.id IN (SELECT id FROM readable)) AS readable,
-           (SELECT coalesce(sum(chunks), 0) FROM knowledge_documents) AS total,
-           (SELECT count(*) FROM readable) AS documents
-    """
-)
+_PLAN_TAIL = """
+SELECT (SELECT coalesce(sum(d.chunks), 0) FROM knowledge_documents d
+        WHERE d.id IN (SELECT id FROM readable)) AS readable,
+       (SELECT coalesce(sum(chunks), 0) FROM knowledge_documents) AS total,
+       (SELECT count(*) FROM readable) AS documents
+"""
+
+_PLAN = text("WITH " + _READABLE + _PLAN_TAIL)
 
 _SET = text(
     """
@@ -98,7 +96,7 @@ _WORDS = """
 asked AS MATERIALIZED (
     SELECT q AS every,
            CASE WHEN q::text LIKE '%!%' THEN q
-                ELSE replace(q::text, ' & ', ' | ')::tsquery END AS some
+                ELSE replace(q::text, ' & ', ' | ')::tsquery END AS loose
     FROM websearch_to_tsquery('english', :query) q
 ),
 candidates AS MATERIALIZED (
@@ -109,12 +107,12 @@ candidates AS MATERIALIZED (
     UNION ALL
     (SELECT c.id, c.words, false
      FROM knowledge_chunks c JOIN readable r ON r.id = c.document_id
-     WHERE c.words @@ (SELECT some FROM asked)
+     WHERE c.words @@ (SELECT loose FROM asked)
      LIMIT :half)
 ),
 worded AS MATERIALIZED (
     SELECT id, bool_or(whole) AS whole,
-           max(ts_rank_cd(words, (SELECT some FROM asked), 1)) AS rank
+           max(ts_rank_cd(words, (SELECT loose FROM asked), 1)) AS rank
     FROM candidates GROUP BY id
     ORDER BY whole DESC, rank DESC LIMIT :pool
 )

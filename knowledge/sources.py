@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -52,7 +53,8 @@ class Batch:
     kind: SourceKind
     source: str
     """The source's canonical name: a real path, or an address."""
-    total: int
+    names: tuple[str, ...]
+    """The sources of all its documents, those included that will be refused."""
     skipped: int
     documents: AsyncIterator[Loaded | Refused]
 
@@ -74,8 +76,9 @@ class Sources:
             max_unpacked=settings.max_file_bytes * 10,
         )
 
+    @asynccontextmanager
     async def open(self, source: str, kind: SourceKind | None = None) -> AsyncIterator[Batch]:
-        """Yield the one batch of a source; what it needed (a clone) is gone afterwards.
+        """Open a source; what reading it needed (a clone) is gone afterwards.
 
         Raises:
             InvalidInput, NotFound, PermissionDenied, TooLarge, UpstreamRejected,
@@ -83,29 +86,35 @@ class Sources:
         """
         source = source.strip()
         kind = kind or _guess(source)
-        if kind is SourceKind.URL:
-            yield await self._page(source)
-        elif kind is SourceKind.REPOSITORY and _is_remote(source):
-            remote = parse_remote(source, allow_private=self._allow_private)
-            pins = await pinned(remote, allow_private=self._allow_private)
-            async with cloned(remote.url, self._clone, scheme=remote.scheme, pins=pins) as tree:
-                yield await self._tree(tree, source.rstrip("/"), SourceKind.REPOSITORY)
-        else:
-            async for batch in self._local(source, kind):
-                yield batch
+        async with AsyncExitStack() as stack:
+            if kind is SourceKind.URL:
+                yield await self._page(source)
+            elif kind is SourceKind.REPOSITORY and _is_remote(source):
+                yield await self._remote(stack, source)
+            else:
+                yield await self._local(stack, source, kind)
 
-    async def _local(self, source: str, kind: SourceKind | None) -> AsyncIterator[Batch]:
+    async def _remote(self, stack: AsyncExitStack, source: str) -> Batch:
+        remote = parse_remote(source, allow_private=self._allow_private)
+        pins = await pinned(remote, allow_private=self._allow_private)
+        clone = cloned(remote.url, self._clone, scheme=remote.scheme, pins=pins)
+        tree = await stack.enter_async_context(clone)
+        return await self._tree(tree, source.rstrip("/"), SourceKind.REPOSITORY)
+
+    async def _local(self, stack: AsyncExitStack, source: str, kind: SourceKind | None) -> Batch:
         path = await asyncio.to_thread(self._roots.resolve, source)
         is_folder = await asyncio.to_thread(path.is_dir)
-        if is_folder and (kind is SourceKind.REPOSITORY or (kind is None and _is_checkout(path))):
-            async with cloned(path.as_uri(), self._clone, scheme="file") as tree:
-                yield await self._tree(tree, str(path), SourceKind.REPOSITORY)
-        elif is_folder and kind is not SourceKind.FILE:
-            yield await self._tree(path, str(path), SourceKind.FOLDER)
-        elif is_folder or kind in {SourceKind.FOLDER, SourceKind.REPOSITORY}:
+        fitting = {SourceKind.FOLDER, SourceKind.REPOSITORY} if is_folder else {SourceKind.FILE}
+        if kind is not None and kind not in fitting:
             raise InvalidInput(f"{source} is a {'folder' if is_folder else 'file'}")
-        else:
-            yield await self._file(path)
+        if not is_folder:
+            return await self._file(path)
+        is_checkout = await asyncio.to_thread(_is_checkout, path)
+        if kind is SourceKind.REPOSITORY or (kind is None and is_checkout):
+            clone = cloned(path.as_uri(), self._clone, scheme="file")
+            tree = await stack.enter_async_context(clone)
+            return await self._tree(tree, str(path), SourceKind.REPOSITORY)
+        return await self._tree(path, str(path), SourceKind.FOLDER)
 
     @property
     def _clone(self) -> CloneLimits:
@@ -119,12 +128,12 @@ class Sources:
             seconds=self._settings.read_seconds,
         )
         document = await self._read(body, kind, url)
-        return Batch(SourceKind.URL, url, 1, 0, _one(document))
+        return Batch(SourceKind.URL, url, (url,), 0, _one(document))
 
     async def _file(self, path: Path) -> Batch:
         body = await asyncio.to_thread(read_file, path, max_bytes=self._settings.max_file_bytes)
         document = await self._read(body, kind_of_name(path.name) or "text", str(path))
-        return Batch(SourceKind.FILE, str(path), 1, 0, _one(document))
+        return Batch(SourceKind.FILE, str(path), (str(path),), 0, _one(document))
 
     async def _tree(self, root: Path, source: str, kind: SourceKind) -> Batch:
         walked = await asyncio.to_thread(walk, root, max_files=self._settings.max_files)
@@ -134,9 +143,10 @@ class Sources:
                 hint="Knowledge reads Markdown, text, code, HTML, PDF and docx.",
             )
 
+        names = tuple(f"{source}/{entry.inside}" for entry in walked.entries)
+
         async def documents() -> AsyncIterator[Loaded | Refused]:
-            for entry in walked.entries:
-                named = f"{source}/{entry.inside}"
+            for entry, named in zip(walked.entries, names, strict=True):
                 try:
                     body = await asyncio.to_thread(
                         read_file, entry.path, max_bytes=self._settings.max_file_bytes
@@ -145,7 +155,7 @@ class Sources:
                 except NebulaError as error:
                     yield Refused(named, error)
 
-        return Batch(kind, source, len(walked.entries), walked.skipped, documents())
+        return Batch(kind, source, names, walked.skipped, documents())
 
     async def _read(self, body: bytes, kind: str, source: str) -> Loaded:
         return await read_safely(

@@ -22,13 +22,13 @@ def read_docx(body: bytes, source: str, *, max_unpacked: int) -> tuple[str, list
     _check_archive(body, name, max_unpacked)
     import docx
     from docx.opc.exceptions import OpcError
-    from lxml.etree import LxmlError
 
     try:
         document = docx.Document(io.BytesIO(body))
         title = (document.core_properties.title or "").strip()
         sections = _sections(document)
-    except (OpcError, LxmlError, KeyError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+    except (OpcError, SyntaxError, KeyError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+        # A broken part of the XML is a SyntaxError of lxml's.
         raise _damaged(name) from error
     return title or PurePosixPath(name).stem, sections
 

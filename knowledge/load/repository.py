@@ -1,12 +1,12 @@
 """Clones a git repository, shallow and bare of anything that could run or leak."""
 
 import asyncio
-import ipaddress
 import os
 import re
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from nebula.addresses import check_addresses
 from nebula.errors import (
     InvalidInput,
-    PermissionDenied,
     TimedOut,
     TooLarge,
     UpstreamRejected,
@@ -111,31 +111,21 @@ async def pinned(remote: Remote, *, allow_private: bool) -> tuple[str, ...]:
 
     Raises:
         UpstreamUnavailable: when the name does not resolve.
-        PermissionDenied: when any of its addresses is private and that is not allowed.
+        PermissionDenied: when any of its addresses may not be reached.
     """
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(remote.host, remote.port, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise UpstreamUnavailable(f"The name {remote.host} does not resolve") from error
-    addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
-    if not allow_private and not all(_public(address) for address in addresses):
-        raise PermissionDenied(
-            f"{remote.host} is on a private network",
-            hint="An administrator can allow that with JARVIS_ALLOW_PRIVATE_FETCH=true.",
-        )
-    address = addresses[0]
-    shown = f"[{address}]" if address.version == 6 else str(address)
+        raise UpstreamUnavailable(f"There is no host named {remote.host}") from error
+    names = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    address = check_addresses(names, allow_private=allow_private)[0]
     if remote.scheme == "ssh":
         # git runs this through a shell: host and address are of checked form.
         ssh = f"ssh -o BatchMode=yes -o ConnectTimeout=10 -o HostKeyAlias={remote.host}"
         return ("-c", f"core.sshCommand={ssh} -o HostName={address}")
+    shown = f"[{address}]" if address.version == 6 else str(address)
     return ("-c", f"http.curloptResolve={remote.host}:{remote.port}:{shown}")
-
-
-def _public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    mapped = getattr(address, "ipv4_mapped", None) or address
-    return mapped.is_global and not mapped.is_multicast
 
 
 async def _clone(
@@ -211,7 +201,10 @@ async def _end(
     watch.cancel()
     if process.returncode is None:
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+            if sys.platform == "win32":
+                process.kill()
+            else:
+                os.killpg(process.pid, signal.SIGKILL)
     await asyncio.gather(watch, read, return_exceptions=True)
 
 

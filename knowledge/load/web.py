@@ -9,8 +9,6 @@ from nebula.errors import InvalidInput, UpstreamRejected
 if TYPE_CHECKING:
     from nebula.http import SafeFetch
 
-ACCEPT = "text/html, text/markdown, text/plain, application/pdf, */*;q=0.5"
-
 
 async def fetch_page(
     fetch: "SafeFetch", url: str, *, max_bytes: int, seconds: float
@@ -22,7 +20,7 @@ async def fetch_page(
         UpstreamRejected: when the server answers with an error.
         TooLarge, TimedOut, UpstreamUnavailable, PermissionDenied: as the guard says.
     """
-    page = await fetch.get(url, max_bytes=max_bytes, timeout=seconds, accept=ACCEPT)
+    page = await fetch.get(url, max_bytes=max_bytes, timeout=seconds)
     if page.status >= 400:
         raise UpstreamRejected(
             f"{urlsplit(url).netloc} answers {page.status} for this page",

@@ -122,7 +122,7 @@ async def test_a_failure_while_embedding_leaves_nothing(
 
     with pytest.raises(Breaks):
         await library.add(
-            page("/a/p.md", paragraphs(200)),
+            page("/a/p.md", paragraphs(70)),
             shelf_of(person("ann")),
             added_from="/a/p.md",
             progress=fail_half_way,
