@@ -115,6 +115,7 @@ async def knowledge_search(
         str,
         Field(description="What to look for, in plain words", min_length=1, max_length=1000),
     ],
+    *,
     collection: Annotated[
         str | None, Field(description="Only this collection; 'manual' is the product's manual")
     ] = None,

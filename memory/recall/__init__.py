@@ -1,0 +1,1 @@
+"""What Jarvis remembers of a person: short facts, each person's own."""

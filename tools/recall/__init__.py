@@ -1,0 +1,1 @@
+"""Remember facts about the person who talks, find them again, forget them."""
