@@ -34,7 +34,7 @@ class Roots:
                 "JARVIS_KNOWLEDGE_ROOTS.",
             )
         for path in inside:
-            if path.exists():
+            if _exists(path):
                 return path
         raise NotFound(
             f"There is no {name} in the folders that may be read",
@@ -56,6 +56,13 @@ def _real(path: Path) -> Path:
         return path.resolve()
     except (OSError, RuntimeError) as error:
         raise InvalidInput(f"{path} is no usable path") from error
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        raise InvalidInput("That is no usable path") from error
 
 
 def read_file(path: Path, *, max_bytes: int) -> bytes:

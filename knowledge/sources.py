@@ -179,4 +179,7 @@ def _is_remote(source: str) -> bool:
 
 
 def _is_checkout(path: Path) -> bool:
-    return (path / ".git").exists() or ((path / "HEAD").is_file() and (path / "objects").is_dir())
+    """Say whether a folder is a repository; one whose data lies elsewhere is just a folder."""
+    data = path / ".git"
+    inside = data if data.is_dir() and not data.is_symlink() else path
+    return (inside / "HEAD").is_file() and (inside / "objects").is_dir()

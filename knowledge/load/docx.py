@@ -27,7 +27,14 @@ def read_docx(body: bytes, source: str, *, max_unpacked: int) -> tuple[str, list
         document = docx.Document(io.BytesIO(body))
         title = (document.core_properties.title or "").strip()
         sections = _sections(document)
-    except (OpcError, SyntaxError, KeyError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+    except (
+        OpcError,
+        SyntaxError,
+        KeyError,
+        ValueError,
+        AttributeError,
+        zipfile.BadZipFile,
+    ) as error:
         # A broken part of the XML is a SyntaxError of lxml's.
         raise _damaged(name) from error
     return title or PurePosixPath(name).stem, sections

@@ -23,10 +23,10 @@ def decode(body: bytes, source: str) -> str:
     if b"\x00" in body:
         raise _not_text(source)
     try:
-        return body.decode("utf-8")
+        text = body.decode("utf-8")
     except UnicodeDecodeError:
         text = body.decode("cp1252", errors="replace")
-    strange = sum(1 for c in text if (c < " " and c not in "\t\n\r\f") or c == "\ufffd")
+    strange = sum(1 for c in text if (c < " " and c not in "\t\n\r\f\x1b") or c == "\ufffd")
     if strange * 50 > len(text):
         raise _not_text(source)
     return text

@@ -156,6 +156,7 @@ async def scattered(database, embedder, rows, mine):
     vectors = centres[rng.integers(0, 100, rows)] + rng.normal(size=(rows, 384)) * 0.7
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     async with database.session() as session:
+        await session.execute(text("DROP INDEX ix_knowledge_chunks_embedding"))
         await session.execute(
             text(
                 "INSERT INTO knowledge_collections (name, model, dimension) VALUES ('c', :m, 384)"
@@ -190,15 +191,21 @@ async def scattered(database, embedder, rows, mine):
                 "es": ["[" + ",".join(f"{x:.5f}" for x in v) + "]" for v in vectors],
             },
         )
+        await session.execute(
+            text(
+                "CREATE INDEX ix_knowledge_chunks_embedding ON knowledge_chunks"
+                " USING hnsw (embedding halfvec_cosine_ops) WITH (m = 16, ef_construction = 128)"
+            )
+        )
         await session.execute(text("ANALYZE"))
     return vectors
 
 
-@pytest.mark.parametrize(("mine", "exact"), [(1, True), (60, False), (100, False)])
+@pytest.mark.parametrize(("mine", "exact"), [(1, True), (92, False), (100, False)])
 async def test_recall_holds_under_the_permission_filter(
     database, embedder, search, person, mine, exact
 ):
-    rows = 9_000
+    rows = 5_600
     vectors = await scattered(database, embedder, rows, mine)
     readable = np.arange(rows) % 100 < mine
     recalls = []
