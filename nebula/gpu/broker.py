@@ -174,8 +174,8 @@ class Broker:
     ) -> Switched:
         """Serve a service or model, unloading first what does not fit beside it.
 
-        With `evict=False` nothing is unloaded: it fits or it is refused. A service that works is
-        waited for; `force` stops its work instead.
+        A service that works is waited for; `force` stops its work instead. With `evict=False` it
+        fits as it is or is refused.
 
         Raises:
             NotFound: when nothing is called that.
@@ -194,6 +194,12 @@ class Broker:
                 return await self._carry_out(now, done, started, force=force, progress=progress)
             except NebulaError as error:
                 raise await self._explained(error, now, done) from error
+
+    async def load(
+        self, service: str, node: str | None = None, *, progress: ProgressSink = _silent
+    ) -> Switched:
+        """Serve a service or model where there is room already; unload nothing."""
+        return await self.switch(service, node, evict=False, progress=progress)
 
     async def _carry_out(
         self,

@@ -88,11 +88,11 @@ class Observer:
         residents = tuple(
             _with_use(r, touched, busy) for _, holding in seen for r in holding.residents
         )
-        memories = {
-            s.gpu: (s.name, h.memory)
-            for s, (_, h) in zip(found, seen, strict=True)
-            if h.memory is not None
-        }
+        memories: dict[int, DeviceMemory] = {}
+        for spec, (_, holding) in zip(found, seen, strict=True):
+            known = memories.get(spec.gpu)
+            if holding.memory is not None and (known is None or known.name is None):
+                memories[spec.gpu] = holding.memory
         return NodeSnapshot(
             name=node.name,
             gpus=_complete(node, cards, memories),
@@ -140,12 +140,12 @@ def _with_use(
 def _complete(
     node: NodeSpec,
     cards: tuple[GpuReading, ...],
-    memories: Mapping[int, tuple[str, DeviceMemory | None]],
+    memories: Mapping[int, DeviceMemory],
 ) -> tuple[GpuReading, ...]:
     """Fill in cards and sizes that NVML did not give: by a service's word, then the map's."""
     found = {card.index: card for card in cards}
-    for index, (_, memory) in memories.items():
-        if memory is not None and (index not in found or found[index].vram_total is None):
+    for index, memory in memories.items():
+        if index not in found or found[index].vram_total is None:
             found[index] = GpuReading(
                 index=index,
                 name=memory.name,

@@ -1,5 +1,6 @@
 """nvidia-ml-py's `pynvml` module over cards that a test describes; it can fail like a driver."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +23,7 @@ class FakeCard:
     """One card: bytes in total and used, and what its processes hold."""
 
     total: int
-    used: int = 0
+    used: int | Callable[[], int] = 0
     name: str = "NVIDIA GeForce RTX 3060"
     processes: dict[int, int | None] = field(default_factory=dict)
     broken: bool = False
@@ -60,7 +61,8 @@ class FakeNvml:
         return self.cards[index]
 
     def nvmlDeviceGetMemoryInfo(self, card: FakeCard) -> Any:
-        return SimpleNamespace(total=card.total, used=card.used, free=card.total - card.used)
+        used = card.used() if callable(card.used) else card.used
+        return SimpleNamespace(total=card.total, used=used, free=card.total - used)
 
     def nvmlDeviceGetName(self, card: FakeCard) -> str:
         return card.name

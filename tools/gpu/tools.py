@@ -133,9 +133,7 @@ async def gpu_switch(
 )
 async def gpu_load(ctx: Context, service: Service, node: Node = None) -> SwitchReport:
     """Load a model or service on a GPU when there is room for it; unload nothing."""
-    return switch_of(
-        await ctx.parts.broker.switch(service, node, evict=False, progress=ctx.progress)
-    )
+    return switch_of(await ctx.parts.broker.load(service, node, progress=ctx.progress))
 
 
 @tool(
