@@ -6,9 +6,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import httpx
 import pytest
 
-from nebula.gpu.broker import Broker, Limits
+from nebula.gpu.broker import Broker
 from nebula.gpu.nvml import Nvml
 from nebula.gpu.open import open_gpu
+from nebula.gpu.reports import Limits
 from nebula.services.directory import ServiceDirectory
 from nebula.settings import Settings
 from tests.fakes.nvml import FakeNvml

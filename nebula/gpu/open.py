@@ -5,9 +5,10 @@ from contextlib import asynccontextmanager
 
 import httpx
 
-from nebula.gpu.broker import Broker, Limits
+from nebula.gpu.broker import Broker
 from nebula.gpu.nvml import Nvml
 from nebula.gpu.observe import Observer
+from nebula.gpu.reports import Limits
 from nebula.services.directory import Publisher, ServiceDirectory, open_directory
 from nebula.settings import Settings
 

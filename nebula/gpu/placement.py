@@ -110,7 +110,12 @@ class _Card:
         self.services = services
         spec = services.node(node.name)
         self.reserve = spec.reserve if spec else 0
-        self.residents = tuple(r for r in node.residents if r.gpu == gpu.index)
+        self.residents = tuple(
+            sorted(
+                (r for r in node.residents if r.gpu == gpu.index),
+                key=lambda r: (r.service, r.model or ""),
+            )
+        )
         self.total = gpu.vram_total
         self.free = self._free()
 
@@ -244,31 +249,30 @@ def _fit(card: _Card, base: SwitchPlan, own: Resident | None, *, evict: bool) ->
 
 def _cheapest(card: _Card, going: Sequence[Resident], missing: int) -> Sequence[Resident] | None:
     """Return the cheapest set that frees enough and of which nothing can be left out."""
-    sized = sorted(going, key=lambda r: (r.service, r.model or ""))
-    if len(sized) > _EXHAUSTIVE:
-        return _greedy(card, sized, missing)
+    if len(going) > _EXHAUSTIVE:
+        return _greedy(card, going, missing)
     enough = [
         group
-        for count in range(1, len(sized) + 1)
-        for group in combinations(sized, count)
+        for count in range(1, len(going) + 1)
+        for group in combinations(going, count)
         if card.frees(group) >= missing
         and all(card.frees([x for x in group if x is not r]) < missing for r in group)
     ]
     return min(enough, key=lambda g: _price(card, g), default=None)
 
 
-def _greedy(card: _Card, sized: Sequence[Resident], missing: int) -> Sequence[Resident] | None:
+def _greedy(card: _Card, going: Sequence[Resident], missing: int) -> Sequence[Resident] | None:
     """Take the cheapest per byte until it suffices, then put back what is not needed."""
     chosen: list[Resident] = []
     for resident in sorted(
-        sized, key=lambda r: (r.busy is True, card.cost(r) / (card.size(r) or 1), r.label)
+        going, key=lambda r: (r.busy is True, card.cost(r) / (card.size(r) or 1), r.label)
     ):
         if card.frees(chosen) >= missing:
             break
         chosen.append(resident)
     if card.frees(chosen) < missing:
         return None
-    for resident in sorted(chosen, key=lambda r: -card.cost(r)):
+    for resident in sorted(chosen, key=lambda r: (r.busy is not True, -card.cost(r))):
         if card.frees([r for r in chosen if r is not resident]) >= missing:
             chosen.remove(resident)
     return chosen

@@ -1,7 +1,7 @@
 """Turns the broker's figures into what the tools return."""
 
-from nebula.gpu.broker import Switched, Unloaded
 from nebula.gpu.plans import SwitchPlan
+from nebula.gpu.reports import Switched, Unloaded
 from nebula.gpu.snapshot import GpuReading, GpuSnapshot, NodeSnapshot
 from nebula.services.map import ServiceMap
 from nebula.services.sizes import gigabytes

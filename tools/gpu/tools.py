@@ -168,4 +168,6 @@ async def gpu_unload(
     force: Force = False,
 ) -> UnloadReport:
     """Unload a model, a service's models, or everything from a GPU, and see that VRAM came free."""
-    return unload_of(await ctx.parts.broker.unload(service or None, node, force=force))
+    return unload_of(
+        await ctx.parts.broker.unload(service or None, node, force=force, progress=ctx.progress)
+    )

@@ -13,8 +13,8 @@ from nebula.errors import (
     UpstreamRejected,
     UpstreamUnavailable,
 )
-from nebula.gpu.broker import Limits
 from nebula.gpu.lock import node_lock
+from nebula.gpu.reports import Limits
 from nebula.services.sizes import GIB
 from nebula.settings import Settings
 from tests.brokers import QUICK, Opener
