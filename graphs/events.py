@@ -64,6 +64,8 @@ class ToolEvent(_Event):
     type: Literal["tool"] = "tool"
     call_id: str
     name: str
+    agent: str | None = None
+    """The sub-agent that made the call; None when Jarvis itself did."""
     status: Literal["running", "done", "failed", "waiting"]
     arguments: dict[str, Any] = Field(default_factory=dict)
     blocks: list[Block] = Field(default_factory=list)
@@ -97,7 +99,10 @@ class JobEvent(_Event):
 
 
 class MessageEvent(_Event):
-    """A finished message of the assistant; replaces what was streamed under its id."""
+    """A finished message of the assistant; replaces what was streamed under its id.
+
+    `blocks`, when there are any, say the same as `text` in a richer form: show one or the other.
+    """
 
     type: Literal["message"] = "message"
     message_id: str

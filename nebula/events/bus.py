@@ -42,6 +42,8 @@ _READ = text(
     """
 )
 
+_NEWEST = text("SELECT last_seq FROM event_streams WHERE stream = :stream")
+
 _PRUNE = text("DELETE FROM events WHERE at < now() - make_interval(secs => :seconds)")
 
 
@@ -77,6 +79,11 @@ class Events:
         async with self._db.session() as session:
             rows = await session.execute(_READ, {"stream": stream, "after": after, "limit": limit})
             return [Event(*row) for row in rows]
+
+    async def last(self, stream: str) -> int:
+        """Return the number of the stream's newest event, or 0."""
+        async with self._db.session() as session:
+            return int(await session.scalar(_NEWEST, {"stream": stream}) or 0)
 
     async def follow(self, stream: str, after: int = 0) -> AsyncIterator[Event]:
         """Yield events above `after`, first the past, then live, until `close`.

@@ -1,0 +1,204 @@
+"""Where LangGraph meets the executor: the one place that runs tools and the one with interrupt().
+
+LangGraph carries the pause, never the authority. On resume it runs the node again from its start,
+so the executor is asked again under the same call id; what the resume value says is not believed.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from langchain.agents.middleware import AgentMiddleware
+from langchain.agents.middleware.types import ToolCallRequest
+from langchain_core.messages import ToolMessage
+from langgraph.types import Command, interrupt
+
+from graphs.context import ThreadState, TurnContext, joined, labels_of
+from graphs.events import ToolEvent
+from graphs.schemas import Schema
+from graphs.wording import error_text, result_text
+from nebula.auth.principal import Caller
+from nebula.errors import ApprovalRequired, NebulaError, NotFound, PermissionDenied, RateLimited
+from nebula.policy.labels import Label
+from nebula.tool.definition import AnyTool, Effect
+from nebula.tool.render import to_markdown
+from nebula.tool.result import Result
+
+Answer = ToolMessage | Command[Any]
+
+
+@dataclass(frozen=True)
+class OwnTool:
+    """Something the graph itself offers a model, beside the registry: no effect of its own."""
+
+    schema: Schema
+    run: Callable[[ToolCallRequest, TurnContext], Awaitable[Answer]]
+
+    @property
+    def name(self) -> str:
+        """Return the name models call it by."""
+        return str(self.schema["function"]["name"])
+
+
+class ToolAdapter(AgentMiddleware[ThreadState, TurnContext]):
+    """Runs every tool call of a graph through the executor, for the turn's caller."""
+
+    state_schema = ThreadState
+
+    def __init__(self, own: Iterable[OwnTool] = ()) -> None:
+        """Take what the graph offers beside the registry's tools."""
+        super().__init__()
+        self._own: Mapping[str, OwnTool] = {tool.name: tool for tool in own}
+
+    async def awrap_tool_call(
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[Answer]]
+    ) -> Answer:
+        """Run one call; LangChain's own handler, which knows no tool, is left out."""
+        del handler
+        turn = _turn(request)
+        name = request.tool_call["name"]
+        if name in self._own and name in _offered(request):
+            return await self._own[name].run(request, turn)
+        return await _run(request, turn)
+
+
+async def _run(request: ToolCallRequest, turn: TurnContext) -> Answer:
+    call = _Call.of(request, turn)
+    try:
+        tool = _allowed(request, turn)
+        turn.emit(call.event("running"))
+        result = await _executed(call, turn)
+    except NebulaError as error:
+        turn.emit(call.event("failed", error=error.payload()))
+        return call.answer(error_text(error), {"error": error.payload()}, failed=True)
+    blocks = list(result.render())
+    turn.emit(
+        call.event("done", blocks=blocks, result=result.model_dump(mode="json", exclude_none=True))
+    )
+    outside = tool.outside and result.origin() is Label.OUTSIDE
+    text = result_text(tool, result, blocks, outside=outside)
+    shown = {
+        "markdown": to_markdown(blocks),
+        "blocks": [block.model_dump(mode="json") for block in blocks],
+    }
+    message = call.answer(text, shown)
+    if not outside:
+        return message
+    return Command(update={"messages": [message], "labels": joined([Label.OUTSIDE])})
+
+
+async def _executed(call: "_Call", turn: TurnContext) -> Result:
+    while True:
+        try:
+            return await turn.executor.execute(
+                call.name, call.arguments, caller=call.caller, call_id=call.scoped_id
+            )
+        except ApprovalRequired as waiting:
+            turn.emit(call.event("waiting", message=str(waiting)))
+            # Raises until the turn is resumed; then the executor is asked anew.
+            interrupt({"approval_id": waiting.approval_id, "call_id": call.id})
+
+
+def _allowed(request: ToolCallRequest, turn: TurnContext) -> AnyTool:
+    """Return the tool when this turn offered it and this agent may use it."""
+    name = request.tool_call["name"]
+    plain = _is_plain(request)
+    if name not in turn.executor.registry:
+        raise NotFound(
+            f"There is no tool {name[:80]!r}", hint="Use one of the tools you were given."
+        )
+    tool = turn.executor.registry.get(name)
+    if not turn.profile.may_use(tool.feature):
+        raise PermissionDenied(f"{turn.profile.name} may not use {name}.")
+    if not plain and name not in _offered(request):
+        raise PermissionDenied(
+            f"{name} is not among this request's tools.",
+            hint="Use one of the tools you were given, or tell the person what to ask for.",
+        )
+    if turn.read_only and not plain and tool.effect is not Effect.READ:
+        raise PermissionDenied(f"The person asked a question; {name} would change something.")
+    if _calls_before(request) >= turn.profile.limits.calls:
+        raise RateLimited("This request has used all its tool calls.", hint="Report what is left.")
+    return tool
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One tool call on its way to the executor and back."""
+
+    id: str
+    name: str
+    arguments: Mapping[str, Any]
+    scoped_id: str
+    caller: Caller
+    turn: TurnContext
+
+    @classmethod
+    def of(cls, request: ToolCallRequest, turn: TurnContext) -> "_Call":
+        call_id = str(request.tool_call["id"])
+        call = cls(
+            id=call_id,
+            name=request.tool_call["name"],
+            arguments=request.tool_call["args"],
+            scoped_id=f"{turn.thread_id}:{call_id}",
+            caller=turn.caller,
+            turn=turn,
+        )
+        caller = replace(
+            turn.caller,
+            labels=labels_of(request.state, turn.caller),
+            by_model=not _is_plain(request),
+            progress=call.progress,
+        )
+        return replace(call, caller=caller)
+
+    async def progress(self, fraction: float | None, message: str) -> None:
+        """Pass on how far the call is."""
+        self.turn.emit(self.event("running", progress=fraction, message=message))
+
+    def event(self, status: str, **more: Any) -> ToolEvent:
+        """Return what listeners hear of this call."""
+        return ToolEvent.model_validate(
+            {
+                "call_id": self.id,
+                "name": self.name,
+                "agent": self.turn.caller.agent,
+                "status": status,
+                "arguments": dict(self.arguments),
+                **more,
+            }
+        )
+
+    def answer(self, text: str, artifact: dict[str, Any], *, failed: bool = False) -> ToolMessage:
+        """Return what the model hears of this call."""
+        return ToolMessage(
+            content=text,
+            name=self.name,
+            tool_call_id=self.id,
+            artifact=artifact,
+            status="error" if failed else "success",
+        )
+
+
+def _turn(request: ToolCallRequest) -> TurnContext:
+    return cast("TurnContext", request.runtime.context)
+
+
+def _offered(request: ToolCallRequest) -> list[str]:
+    return str(request.state.get("offered", "")).split()
+
+
+def _is_plain(request: ToolCallRequest) -> bool:
+    """Say whether a person typed this very call: the turn's input names its id, no model can."""
+    plain = request.state.get("plain", "")
+    return bool(plain) and plain == request.tool_call["id"]
+
+
+def _calls_before(request: ToolCallRequest) -> int:
+    """Count this request's answered calls."""
+    count = 0
+    for message in reversed(request.state["messages"]):
+        if message.type == "human":
+            break
+        count += message.type == "tool"
+    return count

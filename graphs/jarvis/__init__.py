@@ -1,0 +1,1 @@
+"""Jarvis: the supervisor, its turns and sessions."""

@@ -1,0 +1,158 @@
+"""What every turn shares: the compiled graphs, the roster and the way tools are found."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from langchain.agents import create_agent
+from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.language_models.fake_chat_models import ParrotFakeChatModel
+from langchain_core.messages import AnyMessage
+from langgraph.graph.state import CompiledStateGraph
+
+from agents.profile import Profile
+from agents.roster import Roster, validated
+from graphs.adapter import ToolAdapter
+from graphs.context import ThreadState, TurnContext
+from graphs.jarvis.delegate import asking
+from graphs.jarvis.plan import PLAN_TOOL
+from graphs.jarvis.selection import fitting
+from graphs.jarvis.summary import LONG_THREAD, shortened, summary_of
+from graphs.schemas import Schemas
+from graphs.thinking import Thinking
+from memory.checkpoints import Checkpoints
+from memory.sessions import Message
+from nebula.auth.principal import Caller
+from nebula.tool.definition import AnyTool
+
+if TYPE_CHECKING:
+    from nebula.app import App
+
+Graph = CompiledStateGraph[Any, TurnContext, Any, Any]
+COMMAND = "command"
+
+
+class Place(Protocol):
+    """Where a model is served."""
+
+    @property
+    def name(self) -> str:
+        """Name the provider."""
+        ...
+
+
+class Candidate(Protocol):
+    """A model that can be asked now."""
+
+    @property
+    def place(self) -> Place:
+        """Return where it is served."""
+        ...
+
+    @property
+    def model(self) -> str:
+        """Name the model."""
+        ...
+
+
+class Thinkers(Protocol):
+    """Who thinks: the router in production."""
+
+    def model(self, tier: str, *, caller: Caller | None) -> BaseChatModel:
+        """Return the chat model of a tier."""
+        ...
+
+    async def candidates(self, tier: str) -> Sequence[Candidate]:
+        """Return the models that can be asked now, best first; none means command mode."""
+        ...
+
+
+class Crew:
+    """The supervisor and its sub-agents, compiled once."""
+
+    def __init__(
+        self,
+        app: "App",
+        roster: Roster,
+        checkpoints: Checkpoints,
+    ) -> None:
+        """Take the program, who exists, and where threads are kept.
+
+        Raises:
+            BadDeclaration: when a profile names an unknown feature or a missing prompt.
+        """
+        registry = app.parts.registry
+        self.roster = validated(roster, {tool.feature for tool in registry} | set(registry.about))
+        self.executor = app.executor
+        self._checkpoints = checkpoints
+        self._router: Thinkers = app.parts.router
+        self._commands = app.parts.commands
+        own = [*(asking(agent, self) for agent in roster.agents), PLAN_TOOL]
+        thinking = Thinking(Schemas(registry, [tool.schema for tool in own]))
+        self.graph = _compiled(thinking, ToolAdapter(own), checkpoints)
+        # Sub-agents keep their pauses in the thread that asked them.
+        self.agent_graph = _compiled(thinking, ToolAdapter([PLAN_TOOL]), None)
+
+    def model(self, profile: Profile, caller: Caller) -> BaseChatModel:
+        """Return the model that thinks for an agent in one turn."""
+        return self._router.model(profile.tier, caller=caller)
+
+    async def thinks(self) -> str:
+        """Return who would answer now: provider:model, or "command" when there is no model."""
+        return await self._thinks(self.roster.supervisor.tier)
+
+    async def _thinks(self, tier: str) -> str:
+        found = await self._router.candidates(tier)
+        return f"{found[0].place.name}:{found[0].model}" if found else COMMAND
+
+    def command(self, said: str, caller: Caller) -> tuple[str, dict[str, Any]] | None:
+        """Return the call that a message plainly is: a command, or a sentence of a tool."""
+        call = self._commands.match_exact(said, self.visible(caller, by_model=False))
+        return None if call is None else (call.name, call.arguments)
+
+    def visible(self, caller: Caller, *, by_model: bool) -> list[AnyTool]:
+        """Return the tools that this caller, or a model for them, may be offered."""
+        return self.executor.visible(caller.principal, by_model=by_model, surface=caller.surface)
+
+    async def fitting(
+        self, text: str, caller: Caller, profile: Profile, *, read_only: bool
+    ) -> Sequence[str]:
+        """Return the names of the tools that fit a text, best first."""
+        tools = self.visible(caller, by_model=True)
+        return await fitting(text, tools, profile, self._commands.index, read_only=read_only)
+
+    async def summary(self, transcript: Sequence[Message]) -> str:
+        """Return a few sentences about a conversation."""
+        return await summary_of(transcript, await self._summarist())
+
+    async def shorten(self, session_id: str, thread: Sequence[AnyMessage]) -> None:
+        """Replace the beginning of a long thread by its summary."""
+        if len(thread) < LONG_THREAD:
+            return
+        messages = await shortened(thread, await self._summarist())
+        if messages is not None:
+            await self.graph.aupdate_state(
+                {"configurable": {"thread_id": session_id}},
+                {"messages": messages},
+                as_node="model",
+            )
+
+    async def forget(self, session_id: str) -> None:
+        """Delete the thread of a session that is gone."""
+        await self._checkpoints.adelete_thread(session_id)
+
+    async def _summarist(self) -> BaseChatModel | None:
+        if await self._thinks("small") == COMMAND:
+            return None
+        return self._router.model("small", caller=None)
+
+
+def _compiled(thinking: Thinking, adapter: ToolAdapter, checkpoints: Checkpoints | None) -> Graph:
+    # The model belongs to the turn and comes with its context; this one is never asked.
+    return create_agent(
+        ParrotFakeChatModel(),
+        [],
+        middleware=[thinking, adapter],
+        state_schema=ThreadState,
+        context_schema=TurnContext,
+        checkpointer=checkpoints,
+    )

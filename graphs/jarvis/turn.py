@@ -1,0 +1,258 @@
+"""One turn from its message to its end: wait in line, think, act, and leave a whole thread."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from langchain_core.messages import HumanMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.types import Command
+
+from graphs.context import Meter, TurnContext, joined
+from graphs.events import ApprovalEvent, DoneEvent, ErrorEvent, SessionEvent, StepEvent
+from graphs.jarvis.crew import COMMAND, Crew
+from graphs.jarvis.delegate import tool_name
+from graphs.jarvis.plan import NAME as PLAN
+from graphs.jarvis.repair import message_id, repairs
+from graphs.jarvis.selection import has_several_steps, is_question
+from graphs.jarvis.stream import TurnStream
+from memory.turns import Ending, Turns
+from nebula.auth.principal import Caller
+from nebula.errors import Conflict, InternalError, NebulaError, PermissionDenied
+from nebula.policy.labels import Label
+from nebula.tool.approvals import Approvals
+
+log = structlog.get_logger(__name__)
+
+_Work = dict[str, Any] | Command[Any]
+
+_WAIT_SECONDS = 0.25
+_SHORT = 4
+"""A message of fewer words is understood from what was said before it."""
+
+
+@dataclass
+class Running:
+    """A turn in progress in this process."""
+
+    stream: TurnStream
+    caller: Caller
+    said: str = ""
+    """What the person said; empty when the turn goes on after approvals."""
+    model: str = ""
+    """Who thinks, as it looked when the turn began."""
+    meter: Meter = field(default_factory=Meter)
+    started: float = field(default_factory=time.monotonic)
+    approvals: list[str] = field(default_factory=list)
+    labels: frozenset[Label] = frozenset()
+
+
+class TurnRunner:
+    """Runs turns to their end. Whatever happens, the turn is written down and says `done`."""
+
+    def __init__(self, crew: Crew, turns: Turns, approvals: Approvals) -> None:
+        """Take who thinks, the order of turns, and where people decide."""
+        self._crew = crew
+        self._turns = turns
+        self._approvals = approvals
+
+    async def run(self, running: Running) -> None:
+        """Run a turn to its end, or to its pause."""
+        stream = running.stream
+        try:
+            ending = await self._to_end(running)
+        except asyncio.CancelledError:
+            ending = "cancelled"
+            _end_this_cancellation()
+        except NebulaError as error:
+            ending = "failed"
+            stream.emit(ErrorEvent(error=error.payload()))
+        except Exception:
+            # The outermost handler of a turn: nothing above it would tell the person.
+            ending = "failed"
+            reference = uuid4().hex[:12]
+            log.exception("turn_crashed", turn=stream.turn.id, reference=reference)
+            stream.emit(ErrorEvent(error=InternalError(reference).payload()))
+        await self._finish(running, ending)
+
+    async def withdraw(self, caller: Caller, session_id: str) -> None:
+        """Close the session's open questions: the person went on without an answer."""
+        pending = await self._approvals.list(caller.principal, session_id=session_id)
+        for approval in pending:
+            if approval.principal_id != caller.principal.id:
+                continue
+            with suppress(PermissionDenied, Conflict):  # it expires by itself
+                await self._approvals.decide(
+                    approval.id,
+                    decision="deny",
+                    by=caller.principal,
+                    surface=caller.surface,
+                    comment="The conversation went on without it.",
+                )
+
+    async def _to_end(self, running: Running) -> Ending:
+        turn = running.stream.turn
+        running.model = await self._crew.thinks()
+        running.stream.emit(
+            SessionEvent(
+                session_id=turn.session_id,
+                turn_id=turn.id,
+                title=turn.title,
+                model=running.model,
+            )
+        )
+        await self._in_line(running)
+        work, context = await (self._begin(running) if running.said else self._go_on(running))
+        result = await self._crew.graph.ainvoke(
+            work, _thread(turn.session_id), context=context, durability="exit"
+        )
+        labels = str(result.get("labels", "")).split()
+        running.labels = frozenset(Label(label) for label in labels)
+        if not (interrupts := result.get("__interrupt__")):
+            running.stream.finish_plan()
+            await self._crew.shorten(turn.session_id, result["messages"])
+            return "answered"
+        await self._ask(running, [interrupt.value["approval_id"] for interrupt in interrupts])
+        return "waiting"
+
+    async def _in_line(self, running: Running) -> None:
+        """Wait, visibly, until the session's earlier turns are over."""
+        turn, stream = running.stream.turn, running.stream
+        if turn.running:
+            return
+        step = {"id": f"{turn.id}-line", "name": "Waiting for your earlier message"}
+        stream.emit(StepEvent(**step, status="running"))
+        # Looks again and again: the turn before may run in another process.
+        while not await self._turns.claim(turn):  # noqa: ASYNC110
+            await asyncio.sleep(_WAIT_SECONDS)
+        stream.emit(StepEvent(**step, status="done"))
+
+    async def _begin(self, running: Running) -> tuple[_Work, TurnContext]:
+        turn, said, crew = running.stream.turn, running.said, self._crew
+        command = crew.command(said, running.caller)
+        read_only = command is None and is_question(said)
+        thread = await self._thread_before(running)
+        offered: Sequence[str] = []
+        if command is None:
+            offered = await self._offered(running, thread, read_only=read_only)
+        before = repairs(thread.get("messages", ()), turn.earlier) if turn.earlier else []
+        if any(each.state in {"waiting", "withdrawn"} for each in turn.earlier):
+            await self.withdraw(running.caller, turn.session_id)
+        work = {
+            "messages": [*before, HumanMessage(said, id=message_id(turn.id))],
+            "turn_id": turn.id,
+            "offered": joined(offered),
+            "plain": f"plain-{turn.id}" if command else "",
+            "labels": joined(running.caller.labels),
+        }
+        return work, self._context(running, command=command, read_only=read_only)
+
+    async def _thread_before(self, running: Running) -> Mapping[str, Any]:
+        """Load the thread when this turn's beginning depends on it."""
+        turn = running.stream.turn
+        if not turn.earlier and len(running.said.split()) >= _SHORT:
+            return {}
+        state = await self._crew.graph.aget_state(_thread(turn.session_id))
+        return state.values
+
+    async def _offered(
+        self, running: Running, thread: Mapping[str, Any], *, read_only: bool
+    ) -> list[str]:
+        crew, caller, said = self._crew, running.caller, running.said
+        if running.model == COMMAND:
+            return [tool.name for tool in crew.visible(caller, by_model=True)]
+        if len(said.split()) < _SHORT and thread:
+            people = [m for m in thread.get("messages", ()) if m.type == "human"]
+            said = f"{people[-1].text[:500]} {said}" if people else said
+        supervisor = crew.roster.supervisor
+        fitting = await crew.fitting(said, caller, supervisor, read_only=read_only)
+        several = has_several_steps(running.said)
+        asks = [tool_name(agent) for agent in crew.roster.agents]
+        return [*fitting, *asks, *([PLAN] if several else [])]
+
+    async def _go_on(self, running: Running) -> tuple[_Work, TurnContext]:
+        """Go on where people have decided; each pause is answered by its own id."""
+        state = await self._crew.graph.aget_state(_thread(running.stream.turn.session_id))
+        answers = {interrupt.id: "look again" for interrupt in state.interrupts}
+        question = is_question(_last_said(state.values))
+        return Command(resume=answers), self._context(running, read_only=question)
+
+    def _context(
+        self,
+        running: Running,
+        *,
+        command: tuple[str, dict[str, Any]] | None = None,
+        read_only: bool = False,
+    ) -> TurnContext:
+        crew, turn = self._crew, running.stream.turn
+        return TurnContext(
+            turn_id=turn.id,
+            thread_id=turn.session_id,
+            caller=running.caller,
+            profile=crew.roster.supervisor,
+            executor=crew.executor,
+            model=crew.model(crew.roster.supervisor, running.caller),
+            emit=running.stream.emit,
+            command=command,
+            read_only=read_only,
+            meter=running.meter,
+        )
+
+    async def _ask(self, running: Running, approval_ids: Sequence[str]) -> None:
+        running.approvals = list(approval_ids)
+        for approval_id in approval_ids:
+            approval = await self._approvals.get(approval_id, running.caller.principal)
+            running.stream.emit(
+                ApprovalEvent(
+                    approval_id=approval.id,
+                    tool=approval.tool,
+                    arguments=approval.arguments,
+                    effect=approval.effect,
+                    reason=approval.reason,
+                    expires_at=approval.expires_at.isoformat(),
+                )
+            )
+
+    async def _finish(self, running: Running, ending: Ending) -> None:
+        stream = running.stream
+        answer = stream.answer()
+        answer.labels = sorted(running.labels)
+        answer.waits_for = running.approvals if ending == "waiting" else []
+        try:
+            if not await self._turns.finish(stream.turn, ending, answer):
+                await self._crew.forget(stream.turn.session_id)
+        except NebulaError as error:
+            # The turn's row stays; the next turn finds it silent and goes on.
+            log.warning("turn_not_written", turn=stream.turn.id, error=str(error))
+            stream.emit(ErrorEvent(error=error.payload()))
+        meter = running.meter
+        stream.emit(
+            DoneEvent(
+                outcome=ending,
+                model_calls=meter.model_calls,
+                prompt_tokens=meter.prompt_tokens,
+                completion_tokens=meter.completion_tokens,
+                seconds=round(time.monotonic() - running.started, 3),
+            )
+        )
+
+
+def _thread(session_id: str) -> RunnableConfig:
+    return {"configurable": {"thread_id": session_id}, "recursion_limit": 200}
+
+
+def _last_said(values: Mapping[str, Any]) -> str:
+    people = [message for message in values.get("messages", ()) if message.type == "human"]
+    return str(people[-1].text) if people else ""
+
+
+def _end_this_cancellation() -> None:
+    """Let the task write the turn's end: it was asked to stop, and it has."""
+    task = asyncio.current_task()
+    while task is not None and task.cancelling():
+        task.uncancel()

@@ -1,0 +1,91 @@
+"""Where LangGraph keeps the threads: its own schema, on a pool of its own."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+import psycopg
+from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+from psycopg import AsyncConnection, AsyncCursor
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from nebula.db.errors import translated
+from nebula.errors import UpstreamUnavailable
+
+SCHEMA = "langgraph"
+_LOCK = 0x6C67  # an advisory lock: one process sets the schema up at a time
+
+Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
+
+
+class Checkpoints(AsyncPostgresSaver):
+    """LangGraph's saver, able to use every connection of its pool at once."""
+
+    def __init__(self, pool: Pool) -> None:
+        """Take an open pool whose connections look into the schema."""
+        super().__init__(pool)
+        # The library's lock lets one call through at a time, for the sake of a single connection.
+        self.lock = asyncio.Semaphore(pool.max_size)  # type: ignore[assignment]
+
+    async def keep_latest(self, thread_ids: Iterable[str]) -> None:
+        """Keep only each thread's latest checkpoint; a prune that lost a race is left to the next."""
+        try:
+            await self.aprune(list(thread_ids), strategy="keep_latest")
+        except (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected):
+            return
+
+    @asynccontextmanager
+    async def _cursor(self, *, pipeline: bool = False) -> AsyncIterator[AsyncCursor[DictRow]]:
+        try:
+            async with super()._cursor(pipeline=pipeline) as cursor:
+                yield cursor
+        except PoolTimeout as error:
+            raise UpstreamUnavailable("The database does not answer") from error
+        except psycopg.Error as error:
+            seen = translated(error)
+            if seen is None:
+                raise
+            raise seen from error
+
+
+@asynccontextmanager
+async def open_checkpoints(conninfo: str, *, connections: int = 8) -> AsyncIterator[Checkpoints]:
+    """Open the saver over a database whose schema is set up."""
+    pool: Pool = AsyncConnectionPool(
+        conninfo,
+        kwargs={
+            "autocommit": True,
+            "row_factory": dict_row,
+            "connect_timeout": 5,
+            "options": f"-c search_path={SCHEMA}",
+        },
+        min_size=1,
+        max_size=connections,
+        timeout=10,
+        check=AsyncConnectionPool.check_connection,
+        open=False,
+        name="checkpoints",
+    )
+    async with pool:
+        yield Checkpoints(pool)
+
+
+async def set_up_schema(conninfo: str) -> None:
+    """Create or update LangGraph's tables; safe to run at the same time from several processes."""
+    async with await AsyncConnection.connect(
+        conninfo, autocommit=True, row_factory=dict_row, options=f"-c search_path={SCHEMA}"
+    ) as connection:
+        await _locked(connection)
+        await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+        await AsyncPostgresSaver(connection).setup()
+
+
+async def _locked(connection: AsyncConnection[DictRow]) -> None:
+    """Take the lock by asking again: a waiting query would block CREATE INDEX CONCURRENTLY."""
+    while True:
+        cursor = await connection.execute("SELECT pg_try_advisory_lock(%s) AS got", (_LOCK,))
+        row = await cursor.fetchone()
+        if row is not None and row["got"]:
+            return
+        await asyncio.sleep(0.1)

@@ -1,0 +1,302 @@
+"""Turns: one request each, in order within a session, whichever process serves it.
+
+A turn is queued, then running; it ends answered, failed or cancelled, or pauses waiting for a
+person. A process that runs turns says so every second; a turn whose process fell silent is lost,
+and the next one goes on.
+"""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, Literal, get_args
+from uuid import uuid4
+
+from pydantic import BaseModel, TypeAdapter
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from memory.sessions import ToolCallRecord, short_title
+from nebula.auth.principal import Caller, Principal, Role, Surface
+from nebula.db.engine import Database
+from nebula.errors import NotFound
+from nebula.policy.labels import Label
+from nebula.tool.result import Block
+
+Ending = Literal["answered", "cancelled", "failed", "waiting"]
+
+_BLOCKS: TypeAdapter[list[Block]] = TypeAdapter(list[Block])
+_CALLS: TypeAdapter[list[ToolCallRecord]] = TypeAdapter(list[ToolCallRecord])
+_STATUS = {
+    "answered": "done",
+    **{state: state for state in get_args(Ending) if state != "answered"},
+}
+
+_OPEN_SESSION = text(
+    "INSERT INTO sessions (id, owner, title, surface) VALUES (:session, :owner, :title, :surface)"
+    " RETURNING title"
+)
+# Locks the session's row: whoever begins or claims a turn waits here for the others.
+_TOUCH_SESSION = text(
+    "UPDATE sessions SET last_active_at = now(), state = 'open',"
+    " summary = CASE WHEN state = 'closed' THEN '' ELSE summary END,"
+    " title = CASE WHEN title = '' THEN :title ELSE title END"
+    " WHERE id = :session AND owner = :owner RETURNING title"
+)
+_BEGIN = text(
+    "WITH turn AS (INSERT INTO session_turns (id, session_id, state, caller)"
+    "  SELECT :turn, :session, CASE WHEN EXISTS (SELECT 1 FROM session_turns o"
+    "   WHERE o.session_id = :session AND o.state IN ('queued', 'running'))"
+    "   THEN 'queued' ELSE 'running' END, CAST(:caller AS jsonb) RETURNING state),"
+    " withdrawn AS (UPDATE session_turns SET state = 'withdrawn', ended_at = now()"
+    "  WHERE session_id = :session AND state = 'waiting'),"
+    " said AS (INSERT INTO session_messages (id, session_id, turn_id, role, text, labels)"
+    "  VALUES (:message, :session, :turn, 'user', :text, CAST(:labels AS jsonb)))"
+    " SELECT state FROM turn"
+)
+_LOCK_SESSION_OF = text(
+    "SELECT s.id FROM sessions s JOIN session_turns t ON t.session_id = s.id"
+    " WHERE t.id = :turn FOR UPDATE OF s"
+)
+_LOSE_SILENT = text(
+    "UPDATE session_turns SET state = 'lost', ended_at = now() WHERE session_id = :session"
+    " AND state IN ('queued', 'running') AND id <> :turn"
+    " AND alive_at < now() - make_interval(secs => :stale)"
+)
+_CLAIM = text(
+    "WITH claimed AS (UPDATE session_turns t SET state = 'running', alive_at = now()"
+    "  WHERE t.id = :turn AND t.state = 'queued' AND NOT EXISTS (SELECT 1 FROM session_turns o"
+    "   WHERE o.session_id = t.session_id AND o.position < t.position"
+    "   AND o.state IN ('queued', 'running')) RETURNING t.id, t.session_id),"
+    " withdrawn AS (UPDATE session_turns SET state = 'withdrawn', ended_at = now()"
+    "  WHERE state = 'waiting' AND session_id IN (SELECT session_id FROM claimed))"
+    " SELECT id FROM claimed"
+)
+_RESUME = text(
+    "UPDATE session_turns t SET state = 'running', alive_at = now() FROM sessions s"
+    " WHERE t.session_id = :session AND t.state = 'waiting' AND s.id = t.session_id"
+    " AND NOT EXISTS (SELECT 1 FROM session_turns o WHERE o.session_id = t.session_id"
+    "  AND o.state = 'running') RETURNING t.id, t.caller, s.title"
+)
+# What was said after the last answered turn and did not come to an answer.
+_UNFINISHED = text(
+    "SELECT t.id, t.state, coalesce((SELECT m.text FROM session_messages m"
+    "  WHERE m.session_id = t.session_id AND m.turn_id = t.id AND m.role = 'user' LIMIT 1), '')"
+    "  AS said FROM session_turns t WHERE t.session_id = :session AND t.id <> :turn"
+    " AND t.state NOT IN ('answered', 'queued', 'running')"
+    " AND t.position > coalesce((SELECT max(position) FROM session_turns"
+    "  WHERE session_id = :session AND state = 'answered'), 0) ORDER BY t.position"
+)
+_FINISH = text(
+    "WITH turn AS (UPDATE session_turns SET state = :state, ended_at = now(), cancelled = false,"
+    "   waits_for = CAST(:waits_for AS jsonb)"
+    "  WHERE id = :turn AND state IN ('queued', 'running', 'lost') RETURNING session_id),"
+    " touched AS (UPDATE sessions SET last_active_at = now()"
+    "  WHERE id IN (SELECT session_id FROM turn)),"
+    " said AS (INSERT INTO session_messages (id, session_id, turn_id, role, text, blocks,"
+    "   tool_calls, labels, status)"
+    "  SELECT :message, session_id, :turn, 'assistant', :text, CAST(:blocks AS jsonb),"
+    "   CAST(:calls AS jsonb), CAST(:labels AS jsonb), :status FROM turn"
+    "  ON CONFLICT (id) DO UPDATE SET text = excluded.text, blocks = excluded.blocks,"
+    "   tool_calls = excluded.tool_calls, labels = excluded.labels, status = excluded.status)"
+    " SELECT count(*) FROM turn"
+)
+_BEAT = text(
+    "UPDATE session_turns SET alive_at = now() WHERE id = ANY(:turns)"
+    " AND state IN ('queued', 'running') RETURNING id, cancelled"
+)
+# A turn waits no longer once one of its approvals was decided or has expired.
+_DECIDED = text(
+    "SELECT t.session_id FROM session_turns t WHERE t.state = 'waiting' AND EXISTS ("
+    " SELECT 1 FROM approvals a WHERE t.waits_for ? a.id"
+    "  AND (a.state <> 'pending' OR a.expires_at <= now()))"
+    " AND (CAST(:session AS text) IS NULL OR t.session_id = :session) LIMIT 100"
+)
+_CANCEL = text(
+    "UPDATE session_turns t SET cancelled = (t.state <> 'waiting'),"
+    " state = CASE WHEN t.state = 'waiting' THEN 'cancelled' ELSE t.state END,"
+    " ended_at = CASE WHEN t.state = 'waiting' THEN now() END"
+    " FROM sessions s WHERE s.id = t.session_id AND s.id = :session AND s.owner = :owner"
+    " AND t.state IN ('queued', 'running', 'waiting') RETURNING t.id, t.state"
+)
+_ACTIVE = text(
+    "SELECT t.id, t.state FROM session_turns t JOIN sessions s ON s.id = t.session_id"
+    " WHERE s.id = :session AND s.owner = :owner ORDER BY t.position DESC LIMIT 1"
+)
+
+
+class Unfinished(BaseModel):
+    """An earlier request of the session that never got its answer."""
+
+    id: str
+    state: str
+    said: str
+
+
+class Turn(BaseModel):
+    """A turn as the process that serves it knows it."""
+
+    id: str
+    session_id: str
+    title: str = ""
+    running: bool = False
+    """False while it waits for an earlier one."""
+    earlier: list[Unfinished] = []
+
+
+class Answer(BaseModel):
+    """What a turn leaves in the transcript."""
+
+    text: str = ""
+    blocks: list[Block] = []
+    tool_calls: list[ToolCallRecord] = []
+    labels: list[Label] = []
+    waits_for: list[str] = []
+    """The approvals a waiting turn needs."""
+
+
+class Turns:
+    """The order of turns in every session."""
+
+    def __init__(self, db: Database, *, stale_seconds: float = 8.0) -> None:
+        """Take the database, and after how much silence a turn counts as lost."""
+        self._db = db
+        self._stale = stale_seconds
+
+    async def begin(self, caller: Caller, said: str, session_id: str | None) -> Turn:
+        """Note a message and begin its turn; a session is made when there is none yet.
+
+        Raises:
+            NotFound: when the session is not the caller's.
+        """
+        turn = Turn(id=uuid4().hex, session_id=session_id or uuid4().hex)
+        values = {
+            "session": turn.session_id,
+            "owner": caller.principal.id,
+            "title": short_title(said),
+        }
+        async with self._db.session() as db:
+            if session_id is None:
+                opened = await db.scalar(_OPEN_SESSION, {**values, "surface": caller.surface})
+            else:
+                opened = await db.scalar(_TOUCH_SESSION, values)
+            if opened is None:
+                raise NotFound("There is no such conversation", hint="Begin a new one.")
+            turn.title = opened
+            labels = json.dumps(sorted(caller.labels))
+            state = await db.scalar(
+                _BEGIN,
+                {
+                    "turn": turn.id,
+                    "session": turn.session_id,
+                    "caller": json.dumps(_as_record(caller)),
+                    "message": uuid4().hex,
+                    "text": said,
+                    "labels": labels,
+                },
+            )
+            turn.running = state == "running"
+            if turn.running and session_id is not None:
+                turn.earlier = await _unfinished(db, turn)
+        return turn
+
+    async def claim(self, turn: Turn) -> bool:
+        """Try to run a queued turn: nothing before it may still be queued or running.
+
+        Raises:
+            NotFound: when the session was deleted meanwhile.
+        """
+        async with self._db.session() as db:
+            if await db.scalar(_LOCK_SESSION_OF, {"turn": turn.id}) is None:
+                raise NotFound("The conversation was deleted")
+            silent = {"session": turn.session_id, "turn": turn.id, "stale": self._stale}
+            await db.execute(_LOSE_SILENT, silent)
+            turn.running = await db.scalar(_CLAIM, {"turn": turn.id}) is not None
+            if turn.running:
+                turn.earlier = await _unfinished(db, turn)
+        return turn.running
+
+    async def resume(self, session_id: str) -> tuple[Turn, Mapping[str, Any]] | None:
+        """Take up the session's waiting turn; None when there is none, or another process has it."""
+        async with self._db.session() as db:
+            rows = (await db.execute(_RESUME, {"session": session_id})).mappings()
+            row = rows.first()
+        if row is None:
+            return None
+        turn = Turn(id=row["id"], session_id=session_id, title=row["title"], running=True)
+        return turn, row["caller"]
+
+    async def finish(self, turn: Turn, ending: Ending, answer: Answer) -> bool:
+        """Write a turn's end and its answer; False when its session is gone."""
+        values = {
+            "turn": turn.id,
+            "state": ending,
+            "message": f"{turn.id}-answer",
+            "text": answer.text,
+            "waits_for": json.dumps(answer.waits_for),
+            "blocks": _BLOCKS.dump_json(answer.blocks).decode(),
+            "calls": _CALLS.dump_json(answer.tool_calls).decode(),
+            "labels": json.dumps(sorted(answer.labels)),
+            "status": _STATUS[ending],
+        }
+        async with self._db.session() as db:
+            return bool(await db.scalar(_FINISH, values))
+
+    async def beat(self, turns: Collection[str]) -> Sequence[str]:
+        """Say that these turns are alive, and return those that someone wants cancelled."""
+        async with self._db.session() as db:
+            rows = (await db.execute(_BEAT, {"turns": list(turns)})).mappings()
+            return [row["id"] for row in rows if row["cancelled"]]
+
+    async def cancel(self, session_id: str, principal: Principal) -> Sequence[str]:
+        """Ask whatever goes on in the session to stop, and return the turns concerned."""
+        values = {"session": session_id, "owner": principal.id}
+        async with self._db.session() as db:
+            return list(await db.scalars(_CANCEL, values))
+
+    async def decided(self, session_id: str | None = None) -> Sequence[str]:
+        """Return the sessions (or just this one) whose waiting turn can go on."""
+        async with self._db.session() as db:
+            return list(await db.scalars(_DECIDED, {"session": session_id}))
+
+    async def latest(self, session_id: str, principal: Principal) -> tuple[str, str] | None:
+        """Return the id and state of the session's latest turn."""
+        values = {"session": session_id, "owner": principal.id}
+        async with self._db.session() as db:
+            row = (await db.execute(_ACTIVE, values)).mappings().first()
+        return None if row is None else (row["id"], row["state"])
+
+
+def caller_of(record: Mapping[str, Any], principal: Principal, session_id: str) -> Caller:
+    """Return the caller of a stored turn, with the rights its rows grant now."""
+    return Caller(
+        principal=principal,
+        surface=Surface(record["surface"]),
+        session_id=session_id,
+        labels=frozenset(Label(label) for label in record["labels"]),
+    )
+
+
+def principal_of(record: Mapping[str, Any]) -> Principal:
+    """Return who asked, without any right: those are read anew."""
+    known = dict(record["principal"])
+    return Principal(**{**known, "role": Role(known["role"]), "permissions": frozenset()})
+
+
+def _as_record(caller: Caller) -> dict[str, Any]:
+    # Rights are read anew; signing out of a browser does not take back what was asked in it.
+    rights = {"permissions", "denied", "login_id"}
+    principal = {
+        field.name: getattr(caller.principal, field.name)
+        for field in fields(caller.principal)
+        if field.name not in rights
+    }
+    return {
+        "principal": principal,
+        "surface": caller.surface,
+        "labels": sorted(caller.labels),
+    }
+
+
+async def _unfinished(db: AsyncSession, turn: Turn) -> list[Unfinished]:
+    rows = await db.execute(_UNFINISHED, {"session": turn.session_id, "turn": turn.id})
+    return [Unfinished.model_validate(dict(row)) for row in rows.mappings()]
