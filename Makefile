@@ -1,9 +1,8 @@
 # Two commands for everyone: `make run` and `make test`. Everything else is for contributors.
 SHELL := /bin/bash
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-export UV_NO_CONFIG = 1
 
 .PHONY: run test check format lock bench docs clean browser
 
@@ -36,15 +35,17 @@ format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
 
 lock: $(VENV)/.installed ## resolve pyproject.toml into requirements.lock
-	env -u UV_NO_CONFIG $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-header --no-emit-index-url \
+	$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-header --no-emit-index-url \
 		--extra dev --extra redis-embedded -o requirements.lock
 
 $(VENV)/.installed: requirements.lock pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: install it, or run 'make PYTHON=python3'."; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@test -x $(BIN)/uv || $(BIN)/pip install -q --disable-pip-version-check uv
+	@"$(or $(PYTHON),python3.11)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: install python3.11, or name one: make $(or $(MAKECMDGOALS),run) PYTHON=/path/to/python"; exit 1; }
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV) || \
+		{ rm -rf $(VENV); echo "Python cannot make a virtual environment here; on Debian: apt install python3-venv"; exit 1; }
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install -q --disable-pip-version-check uv
 	@echo "Installing packages (the first time takes a minute)…"
-	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install -q --no-deps --require-hashes -r requirements.lock
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install -q --compile-bytecode --no-deps --require-hashes -r requirements.lock
 	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
