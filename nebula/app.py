@@ -3,7 +3,8 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic_settings import BaseSettings
 
@@ -94,23 +95,25 @@ async def _parts(
     from nebula.events.bus import Events
     from nebula.gpu.open import open_gpu
     from nebula.http import SafeFetch, make_http
-    from nebula.llm.command.open import open_commands
+    from nebula.llm.command.open import command_model, open_commands
     from nebula.llm.embedding import Embedder
+    from nebula.llm.open import open_router
     from nebula.tool.approvals import Approvals
     from nebula.tool.audit import Audit
     from nebula.tool.registry import Registry
 
     db = await stack.enter_async_context(open_database(settings))
-    missing: Any = None
     events = await stack.enter_async_context(Events(db))
     http = await stack.enter_async_context(make_http(transport))
-    fetch = await stack.enter_async_context(
-        SafeFetch(allow_private=settings.allow_private_fetch, transport=transport)
-    )
+    fetch = SafeFetch(allow_private=settings.allow_private_fetch, transport=transport)
+    await stack.enter_async_context(fetch)
     gpu = open_gpu(settings, http, db.conninfo, events)
     services, broker = await stack.enter_async_context(gpu)
     embedder = Embedder()
     tools = registry or Registry.discover("tools", "graphs")
+    commands = open_commands(tools, embedder, db, services)
+    command = partial(command_model, commands, tools)
+    router = open_router(settings, db, command=command, transport=transport)
     return Parts(
         settings=settings,
         db=db,
@@ -120,10 +123,10 @@ async def _parts(
         services=services,
         broker=broker,
         embedder=embedder,
-        router=missing,
+        router=await stack.enter_async_context(router),
         auth=Auth(db, settings),
         approvals=Approvals(db, events, settings),
         audit=Audit(db),
         registry=tools,
-        commands=open_commands(tools, embedder, db, services),
+        commands=commands,
     )
