@@ -15,14 +15,24 @@ _SECRET_NAME = re.compile(
     r"(?i)(^|[_\W-])(password|passwd|pwd|secret|token|cookie|authorization|credentials?"
     r"|(api|access|private|signing|session)[_-]?key|dsn)([_\W-]|$)"
 )
-# An address with a password in it, a bearer token, and keys with the prefixes of known makers.
+# An address with a password in it, bearer and webhook tokens, and keys with the prefixes of known makers.
 _SECRET_TEXT = re.compile(
     r"(?P<address>\b[a-z][a-z0-9+.-]*://[^\s/:@]*:)[^\s/@]+(?=@)"
     r"|(?P<bearer>(?i:\bbearer\s+))[A-Za-z0-9._~+/=-]{8,}"
+    r"|(?P<webhook>/webhooks/\d+/)[\w-]+"
     r"|\b(?:sk|rk|pk|whsec|ghp|gho|github_pat|xox[abp]|glpat|nbk)[-_][A-Za-z0-9_-]{8,}"
 )
 _DEPTH = 6
-_NOISY = ("httpx", "httpcore", "asyncio", "urllib3", "watchfiles", "alembic", "multipart")
+_NOISY = (
+    "httpx",
+    "httpcore",
+    "asyncio",
+    "urllib3",
+    "watchfiles",
+    "alembic",
+    "multipart",
+    "apprise",
+)
 
 
 def configure_logging(
@@ -86,9 +96,10 @@ def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
 
 
 def hide_secrets(text: str) -> str:
-    """Replace passwords in addresses, bearer tokens and known kinds of keys inside a text."""
+    """Replace passwords in addresses, bearer and webhook tokens and known kinds of keys inside a text."""
     return _SECRET_TEXT.sub(
-        lambda found: (found["address"] or found["bearer"] or "") + _HIDDEN, text
+        lambda found: (found["address"] or found["bearer"] or found["webhook"] or "") + _HIDDEN,
+        text,
     )
 
 

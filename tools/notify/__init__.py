@@ -1,0 +1,1 @@
+"""Sends messages to e-mail, Discord and any other service, by the names of configured channels."""
