@@ -15,7 +15,7 @@ from nebula.errors import NebulaError, NotFound
 from nebula.services.health import Health, ServiceHealth, check
 from nebula.services.map import ServiceMap, Target
 from nebula.services.map_file import BadMap, MapProblem, load_map, map_files
-from nebula.services.resolve import all_names, resolve
+from nebula.services.resolve import all_names, normal, resolve
 from nebula.settings import Settings
 
 log = structlog.get_logger()
@@ -105,8 +105,16 @@ class ServiceDirectory:
         return load_map(_DEFAULT, self._variables, nvidia=self._nvidia()), notes
 
     def names(self) -> list[str]:
-        """Return every name and alias of GPU services and their models, for slots and help."""
+        """Return every name and alias of services and their models, for slots and help."""
         return all_names(self.map)
+
+    def find(self, text: str) -> frozenset[str]:
+        """Return the services a name may mean, those without a GPU too; raises NotFound."""
+        exact = [s.name for s in self.map.services if s.name.casefold() == text.strip().casefold()]
+        shared = [s.name for s in self.map.services if normal(text) in map(normal, s.aliases)]
+        if exact or shared:
+            return frozenset(exact + shared)
+        return frozenset(target.service for target in self.resolve(text))
 
     def resolve(self, text: str, node: str | None = None) -> tuple[Target, ...]:
         """Return what a name may mean; raises NotFound with suggestions."""

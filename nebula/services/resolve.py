@@ -34,15 +34,9 @@ def names_of(service: ServiceSpec) -> Iterator[tuple[str, Target]]:
             yield alias, target
 
 
-def all_names(services: ServiceMap, *, gpu_only: bool = True) -> list[str]:
+def all_names(services: ServiceMap) -> list[str]:
     """Return every name and alias once, in the map's order."""
-    found = [
-        name
-        for service in services.services
-        if service.on_gpu or not gpu_only
-        for name, _ in names_of(service)
-    ]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(name for s in services.services for name, _ in names_of(s)))
 
 
 def resolve(services: ServiceMap, text: str, node: str | None = None) -> tuple[Target, ...]:
@@ -96,8 +90,11 @@ def _not_found(services: ServiceMap, text: str, node: str | None) -> NotFound:
     if node is not None and services.node(node) is None:
         known = ", ".join(n.name for n in services.nodes) or "none"
         return NotFound(f"There is no node {node!r} in the service map", hint=f"Nodes: {known}.")
-    names = all_names(services)
     wanted = normal(text)
+    other = next((s for s in services.services if normal(s.name) == wanted), None)
+    if other is not None and not other.on_gpu:
+        return NotFound(f"{other.name} is a service without a GPU", hint="services_list shows it.")
+    names = [n for s in services.services if s.on_gpu for n, _ in names_of(s)]
     near = sorted(names, key=lambda n: -_alike(wanted, normal(n)))
     near = [n for n in near if _alike(wanted, normal(n)) >= _SUGGEST][:3] or names[:5]
     where = f" on {node}" if node else ""

@@ -172,6 +172,9 @@ class FakeOllama(Starlette):
         body = await request.json()
         if self._find(body["model"]) is None:
             return _no_model(body["model"])
+        refusal = self._load(body["model"])
+        if refusal is not None:
+            return refusal
         texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
         vectors = [vector_of(text) for text in texts]
         return JSONResponse(
@@ -186,6 +189,8 @@ class FakeOllama(Starlette):
         if body.get("keep_alive") in (0, "0", "0s"):
             self._unload(name)
             return JSONResponse(_done(name, "unload", response=""))
+        if "completion" not in self._capabilities(name):
+            return JSONResponse({"error": f'"{name}" does not support generate'}, 400)
         refusal = self._load(name)
         if refusal is not None:
             return refusal
@@ -272,6 +277,10 @@ class FakeOllama(Starlette):
 
     def _find(self, name: str) -> Installed | None:
         return self.server.installed.get(name) or self.server.installed.get(f"{name}:latest")
+
+    def _capabilities(self, name: str) -> tuple[str, ...]:
+        model = self._find(name)
+        return model.capabilities if model is not None else ()
 
     def _load(self, name: str) -> Response | None:
         if name in self.server.loaded:

@@ -67,11 +67,13 @@ async def gpu_status(ctx: Context, node: Node = None) -> GpuStatus:
     says=[
         "what would happen if i (load|switch to|start) {service} [on {node}]",
         "(would|does|will) {service} fit [on {node}]",
+        "(is there|do i have) (room|space|enough vram|enough memory) for {service} [on {node}]",
+        "(can i|could i) (load|run) {service} [on {node}]",
         "what (would|must) (be unloaded|go) for {service}",
     ],
     examples=[
         "what would happen if I load flux",
-        "does SDXL fit beside llama",
+        "does SDXL fit",
         "plan a switch to Stable Diffusion",
         "what would be evicted for flux and why",
         "can I run the 8b model and image generation together",

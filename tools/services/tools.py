@@ -17,6 +17,8 @@ from tools.services.schemas import ServiceEntry, ServiceList
         "(which|what) services (are there|are up|are running|do i have)",
         "(check|show) [the] (service|services) (health|status|map)",
         "(check|show) [me] [the] (health|status) of [the|my|all] services",
+        "is {service} (up|down|running|alive|reachable|healthy)",
+        "[check|show] [the] (health|status) of {service}",
     ],
     examples=[
         "list services",
@@ -29,6 +31,10 @@ from tools.services.schemas import ServiceEntry, ServiceList
 )
 async def services_list(
     ctx: Context,
+    service: Annotated[
+        str | None,
+        Field(max_length=200, description="Only the service of this name or alias"),
+    ] = None,
     node: Annotated[
         str | None, Field(max_length=80, description="Only the services of this node")
     ] = None,
@@ -43,6 +49,7 @@ async def services_list(
     """List the services of the service map with their health right now, and the map's mistakes."""
     directory = ctx.parts.services
     await directory.refresh()
+    wanted = directory.find(service) if service else None
     found = await directory.health()
     aliases = {s.name: list(s.aliases) for s in directory.map.services}
     return ServiceList(
@@ -60,6 +67,7 @@ async def services_list(
             )
             for h in found
             if node in {None, h.node} and state in {None, h.state.value}
+            if wanted is None or h.name in wanted
         ],
         map_problems=[str(p) for p in directory.problems],
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nebula.errors import NotFound
-from nebula.services.map import ServiceMap
+from nebula.services.map import NodeSpec, ServiceMap, ServiceSpec
 from nebula.services.map_file import load_map
 from nebula.services.resolve import all_names, resolve
 
@@ -58,3 +58,9 @@ def test_a_node_that_does_not_exist_is_named(services: ServiceMap) -> None:
 def test_every_name_of_the_list_leads_somewhere(services: ServiceMap) -> None:
     for name in all_names(services):
         assert resolve(services, name)
+
+
+def test_a_service_without_a_gpu_is_told_apart_from_an_unknown_one() -> None:
+    photos = ServiceSpec(name="photos", kind="http", node="pc", port=80)
+    with pytest.raises(NotFound, match="photos is a service without a GPU"):
+        resolve(ServiceMap(nodes=(NodeSpec(name="pc"),), services=(photos,)), "photos")

@@ -69,10 +69,15 @@ async def test_gpu_plan_changes_nothing(run: Run, viewer: Principal) -> None:
     assert again == plan
 
 
-async def test_gpu_switch_unloads_what_does_not_fit_and_loads(run: Run, admin: Principal) -> None:
+async def test_gpu_switch_unloads_what_does_not_fit_and_tells_the_events(
+    app: "App", run: Run, admin: Principal
+) -> None:
     report: SwitchReport = await run(admin, "gpu_switch", service="Stable Diffusion")
     assert [e.model for e in report.evicted] == ["llama3.1:8b"]
     assert report.simulated
+    (event,) = await app.parts.events.read("gpu", 0)
+    assert event.data["evicted"] == ["llama3.1:8b"]
+    assert event.data["simulated"] is True
 
 
 async def test_gpu_switch_back_brings_the_chat_model_back(run: Run, admin: Principal) -> None:

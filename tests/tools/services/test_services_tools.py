@@ -2,7 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from nebula.auth.principal import Caller, Principal, Surface
+from nebula.errors import NotFound
 from nebula.settings import Settings
 from tools.services.schemas import ServiceList
 
@@ -17,6 +20,8 @@ services:
     kind: comfyui
     node: pc
     url: http://comfy.test:8188
+    aliases: [Stable Diffusion]
+  - {name: photos, kind: http, node: pc, url: "http://photos.test"}
 """
 
 
@@ -32,12 +37,12 @@ async def test_services_list_shows_health_and_a_broken_edit_with_its_line(
 ) -> None:
     settings.service_map.write_text(MAP)
     found = await listed(app, viewer)
-    assert [(s.name, s.state) for s in found.services] == [("comfyui", "down")]
+    assert [(s.name, s.state) for s in found.services] == [("comfyui", "down"), ("photos", "down")]
     assert "refused" in found.services[0].reason
-    settings.service_map.write_text(MAP + "    colour: blue\n")
+    settings.service_map.write_text(MAP.replace('photos.test"', 'photos.test", colour: blue'))
     found = await listed(app, viewer)
-    assert found.map_problems == ["service-map.yml line 8: services.0.colour: unknown key 'colour'"]
-    assert [s.name for s in found.services] == ["comfyui"], "the last good map stays in force"
+    assert found.map_problems == ["service-map.yml line 9: services.1.colour: unknown key 'colour'"]
+    assert len(found.services) == 2, "the last good map stays in force"
     assert (await listed(app, viewer, state="up")).services == []
 
 
@@ -47,3 +52,13 @@ async def test_without_a_map_the_one_that_comes_with_the_program_is_in_force(
     found = await listed(app, viewer)
     assert {"ollama", "comfyui", "sdwebui"} <= {s.name for s in found.services}
     assert "there is no such file" in found.map_problems[0]
+
+
+async def test_services_list_may_be_asked_for_one_service_by_any_of_its_names(
+    app: "App", settings: Settings, viewer: Principal
+) -> None:
+    settings.service_map.write_text(MAP)
+    for said, names in [("PHOTOS", ["photos"]), ("stable diffusion", ["comfyui"])]:
+        assert [s.name for s in (await listed(app, viewer, service=said)).services] == names
+    with pytest.raises(NotFound, match="nothing-here"):
+        await listed(app, viewer, service="nothing-here")
