@@ -1,7 +1,7 @@
 """Who exists: the supervisor and its sub-agents, one per group of features."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agents.profile import PROMPTS, Limits, Profile
 from nebula.tool.definition import BadDeclaration
@@ -33,7 +33,7 @@ LIBRARIAN = Profile(
 OPERATOR = Profile(
     name="operator",
     purpose="Runs this system: people, set-up, notifications, which model thinks.",
-    features=frozenset({"users"}),
+    features=frozenset({"users", "setup", "notify", "jarvis"}),
     prompt="operator.md",
     limits=Limits(steps=5, tools=8),
 )
@@ -51,7 +51,13 @@ class Roster:
         return next((agent for agent in self.agents if agent.name == name), None)
 
 
-STANDARD = Roster(JARVIS, (GPU_OPERATOR, OPERATOR))
+STANDARD = Roster(JARVIS, (GPU_OPERATOR, LIBRARIAN, OPERATOR))
+
+
+def with_steps(roster: Roster, steps: int) -> Roster:
+    """Return the roster with the operator's limit of rounds for the supervisor."""
+    limits = roster.supervisor.limits.model_copy(update={"steps": steps})
+    return replace(roster, supervisor=roster.supervisor.model_copy(update={"limits": limits}))
 
 
 def validated(roster: Roster, features: Collection[str]) -> Roster:

@@ -6,7 +6,7 @@ and the next one goes on.
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Literal, get_args
 from uuid import uuid4
@@ -22,6 +22,7 @@ from nebula.errors import NotFound
 from nebula.policy.labels import Label
 from nebula.tool.result import Block
 
+Also = Callable[[AsyncSession], Awaitable[None]]
 Ending = Literal["answered", "cancelled", "failed", "waiting"]
 
 _BLOCKS: TypeAdapter[list[Block]] = TypeAdapter(list[Block])
@@ -225,8 +226,13 @@ class Turns:
         turn = Turn(id=row["id"], session_id=session_id, title=row["title"], running=True)
         return turn, row["caller"]
 
-    async def finish(self, turn: Turn, ending: Ending, answer: Answer) -> bool:
-        """Write a turn's end and its answer; False when its session is gone."""
+    async def finish(
+        self, turn: Turn, ending: Ending, answer: Answer, *, also: Also | None = None
+    ) -> bool:
+        """Write a turn's end and its answer; False when its session is gone.
+
+        `also` is done in the same transaction.
+        """
         values = {
             "turn": turn.id,
             "state": ending,
@@ -239,7 +245,10 @@ class Turns:
             "status": _STATUS[ending],
         }
         async with self._db.session() as db:
-            return bool(await db.scalar(_FINISH, values))
+            written = bool(await db.scalar(_FINISH, values))
+            if also is not None:
+                await also(db)
+        return written
 
     async def beat(self, turns: Collection[str]) -> Sequence[str]:
         """Say that these turns are alive, and return those that someone wants cancelled."""

@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import structlog
 from pydantic import TypeAdapter
 
 from graphs.events import ChatEvent, DoneEvent
 from graphs.jarvis.stream import TurnStream
+from memory.turns import Also
 from nebula.errors import NebulaError
 from nebula.events.bus import Events
 
@@ -36,6 +38,16 @@ class Broadcast:
             ticking.cancel()
             await asyncio.wait([ticking])
             await self._flush(stream)
+
+    def last_words(self, stream: TurnStream, done: DoneEvent) -> Also:
+        """Return what publishes the rest of a turn, with its end, within a transaction."""
+
+        async def publish(session: Any) -> None:
+            data = {"turn_id": stream.turn.id, "events": stream.unpublished(done)}
+            name = _stream(stream.turn.session_id)
+            await self._events.publish(name, _KIND, data, stream.owner, session=session)
+
+        return publish
 
     async def turn(self, session_id: str, turn_id: str) -> AsyncIterator[ChatEvent]:
         """Yield a running turn's events, from where it began or went on, to `done`."""
@@ -77,6 +89,7 @@ class Broadcast:
             await self._events.publish(_stream(stream.turn.session_id), _KIND, data, stream.owner)
         except NebulaError as error:
             # Readers elsewhere miss a batch; the transcript has the turn all the same.
+            stream.say_again()
             log.warning("turn_not_published", turn=stream.turn.id, error=str(error))
 
 

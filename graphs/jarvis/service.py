@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from agents.roster import STANDARD, Roster
+from agents.roster import STANDARD, Roster, with_steps
 from graphs.events import ChatEvent, DoneEvent, ErrorEvent, MessageEvent, SessionEvent
 from graphs.jarvis.attachments import Attachment, with_attachments
 from graphs.jarvis.broadcast import Broadcast
@@ -40,8 +40,8 @@ class Jarvis:
         self.sessions = sessions
         self._app = app
         self._turns = turns
-        self._runner = TurnRunner(crew, turns, app.parts.approvals)
         self._broadcast = Broadcast(app.parts.events)
+        self._runner = TurnRunner(crew, turns, app.parts.approvals, self._broadcast)
         self._streams: OrderedDict[str, TurnStream] = OrderedDict()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping: set[str] = set()
@@ -227,7 +227,7 @@ async def open_jarvis(
     """
     parts = app.parts
     async with open_checkpoints(parts.db.conninfo) as checkpoints:
-        crew = Crew(app, roster, checkpoints)
+        crew = Crew(app, with_steps(roster, parts.settings.max_steps), checkpoints)
         turns = Turns(parts.db, stale_seconds=stale_seconds)
         jarvis = Jarvis(app, crew, turns, Sessions(parts.db, checkpoints))
         caretaker = Caretaker(

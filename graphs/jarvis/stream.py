@@ -27,6 +27,7 @@ class TurnStream:
         self.closed = False
         self._events: list[ChatEvent] = []
         self._published = 0
+        self._told = 0
         self._grown = asyncio.Event()
         self._plan = Plan()
         self._messages: dict[str, MessageEvent] = {}
@@ -68,10 +69,21 @@ class TurnStream:
                 return
             await self._grown.wait()
 
-    def unpublished(self) -> list[dict[str, Any]]:
-        """Return what readers elsewhere have not been told, with the tokens between put together."""
-        fresh, self._published = self._events[self._published :], len(self._events)
+    def unpublished(self, *closing: ChatEvent) -> list[dict[str, Any]]:
+        """Return what readers elsewhere have not been told, tokens in a row put together.
+
+        `closing` is what will be said last, once what is returned here is safely written.
+        """
+        for at, event in enumerate(closing, start=len(self._events) + 1):
+            event.seq = at
+        self._told = self._published
+        fresh = [*self._events[self._published :], *closing]
+        self._published = len(self._events) + len(closing)
         return [event.model_dump(mode="json") for event in _condensed(fresh)]
+
+    def say_again(self) -> None:
+        """Take back that the last batch was published: it was not written."""
+        self._published = self._told
 
     def answer(self) -> Answer:
         """Return what the transcript keeps of the turn so far."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +15,7 @@ from langgraph.types import Command
 
 from graphs.context import Meter, TurnContext, joined
 from graphs.events import ApprovalEvent, DoneEvent, ErrorEvent, SessionEvent, StepEvent
+from graphs.jarvis.broadcast import Broadcast
 from graphs.jarvis.crew import COMMAND, Crew
 from graphs.jarvis.delegate import tool_name
 from graphs.jarvis.plan import NAME as PLAN
@@ -55,9 +56,12 @@ class Running:
 class TurnRunner:
     """Runs turns to their end. Whatever happens, the turn is written down and says `done`."""
 
-    def __init__(self, crew: Crew, turns: Turns, approvals: Approvals) -> None:
-        """Take who thinks, the order of turns, and where people decide."""
+    def __init__(
+        self, crew: Crew, turns: Turns, approvals: Approvals, broadcast: Broadcast
+    ) -> None:
+        """Take who thinks, the order of turns, where people decide, and who else listens."""
         self._crew = crew
+        self._broadcast = broadcast
         self._turns = turns
         self._approvals = approvals
 
@@ -78,7 +82,7 @@ class TurnRunner:
             reference = uuid4().hex[:12]
             log.exception("turn_crashed", turn=stream.turn.id, reference=reference)
             stream.emit(ErrorEvent(error=InternalError(reference).payload()))
-        await self._finish(running, ending)
+        await _uninterrupted(self._finish(running, ending))
 
     async def withdraw(self, caller: Caller, session_id: str) -> None:
         """Close the session's open questions: the person went on without an answer."""
@@ -223,23 +227,24 @@ class TurnRunner:
         answer = stream.answer()
         answer.labels = sorted(running.labels)
         answer.waits_for = running.approvals if ending == "waiting" else []
+        meter = running.meter
+        done = DoneEvent(
+            outcome=ending,
+            model_calls=meter.model_calls,
+            prompt_tokens=meter.prompt_tokens,
+            completion_tokens=meter.completion_tokens,
+            seconds=round(time.monotonic() - running.started, 3),
+        )
         try:
-            if not await self._turns.finish(stream.turn, ending, answer):
+            last_words = self._broadcast.last_words(stream, done)
+            if not await self._turns.finish(stream.turn, ending, answer, also=last_words):
                 await self._crew.forget(stream.turn.session_id)
         except NebulaError as error:
             # The turn's row stays; the next turn finds it silent and goes on.
             log.warning("turn_not_written", turn=stream.turn.id, error=str(error))
+            stream.say_again()
             stream.emit(ErrorEvent(error=error.payload()))
-        meter = running.meter
-        stream.emit(
-            DoneEvent(
-                outcome=ending,
-                model_calls=meter.model_calls,
-                prompt_tokens=meter.prompt_tokens,
-                completion_tokens=meter.completion_tokens,
-                seconds=round(time.monotonic() - running.started, 3),
-            )
-        )
+        stream.emit(done)
 
 
 def _thread(session_id: str) -> RunnableConfig:
@@ -249,6 +254,17 @@ def _thread(session_id: str) -> RunnableConfig:
 def _last_said(values: Mapping[str, Any]) -> str:
     people = [message for message in values.get("messages", ()) if message.type == "human"]
     return str(people[-1].text) if people else ""
+
+
+async def _uninterrupted(work: Coroutine[Any, Any, None]) -> None:
+    """Do the work to its end, however often the task is cancelled meanwhile."""
+    task = asyncio.create_task(work)
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            _end_this_cancellation()
+    await task
 
 
 def _end_this_cancellation() -> None:
