@@ -1,1 +1,1 @@
-"""Machine doors: REST, SSE, webhooks and MCP."""
+"""Doors for machines: REST with its OpenAPI, server-sent events, MCP, health and metrics."""

@@ -10,7 +10,7 @@ from nebula.auth.logins import Logins, SignIn
 from nebula.auth.models import UserRow
 from nebula.auth.names import MAX_LENGTH, name_key
 from nebula.auth.passwords import Passwords
-from nebula.auth.people import People
+from nebula.auth.people import People, User
 from nebula.auth.principal import Principal, Role
 from nebula.auth.principals import Principals, Proof
 from nebula.auth.settings import AuthSettings
@@ -59,13 +59,23 @@ class Auth:
             NotAuthenticated: when name or password is wrong; it does not say which.
             RateLimited: after too many failures for this name or from this address.
         """
+        user = await self.confirm(name, password, address=address)
+        return await self.logins.open(user.id, device=device, address=address)
+
+    async def confirm(self, name: str, password: str, *, address: str = "") -> User:
+        """Return the user whose password this is, without signing them in.
+
+        Raises:
+            NotAuthenticated: when name or password is wrong; it does not say which.
+            RateLimited: after too many failures for this name or from this address.
+        """
         key = name_key(name[:MAX_LENGTH])
         await self._throttle.take(key, address)
         user = await self.people.check_password(name, password)
         if user is None:
             raise NotAuthenticated("The name or the password is wrong")
         await self._throttle.forgive(key, address)
-        return await self.logins.open(user.id, device=device, address=address)
+        return user
 
     async def principal_for_session(self, token: str) -> Principal:
         """Return who a session token belongs to; raises NotAuthenticated."""

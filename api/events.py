@@ -1,0 +1,67 @@
+"""Events as they happen, resumable: every frame's id says how far each stream was read."""
+
+from functools import partial
+from typing import Annotated
+from urllib.parse import parse_qsl, urlencode
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from api.doors import Open
+from api.feed import Feed
+from api.identity import Who
+from api.problems import BadRequest
+from api.sse import EventStream, frame
+from nebula.auth.principal import Principal
+from nebula.errors import InvalidInput
+from nebula.events.bus import Event
+
+router = APIRouter(tags=["events"])
+
+_MOST_STREAMS = 20
+
+
+@router.get(
+    "/events",
+    response_class=Response,
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+)
+async def follow_events(
+    request: Request,
+    who: Who,
+    open_: Open,
+    streams: Annotated[list[str], Query(alias="stream", description="approvals, …", min_length=1)],
+    after: Annotated[
+        str, Query(description="Start behind a frame's id; the header Last-Event-ID wins")
+    ] = "",
+) -> Response:
+    """Follow one or more streams: what you may see of the past, then what happens."""
+    places = _places(streams, request.headers.get("last-event-id") or after)
+    parts, principal = open_.app.parts, who.principal
+
+    def encode(event: Event) -> bytes | None:
+        places[event.stream] = event.seq
+        if not _may_see(event, principal):
+            return None
+        return frame(event.kind, event.json, number=urlencode(places))
+
+    feed = Feed(*(parts.events.follow(name, after) for name, after in list(places.items())))
+    return EventStream("events", feed, encode, partial(parts.auth.current, principal))
+
+
+def _may_see(event: Event, principal: Principal) -> bool:
+    return event.owner in {None, principal.id} or principal.can("events:admin")
+
+
+def _places(streams: list[str], last_id: str) -> dict[str, int]:
+    """Return where to begin in each stream."""
+    if len(set(streams)) > _MOST_STREAMS:
+        raise InvalidInput(f"At most {_MOST_STREAMS} streams fit in one connection")
+    if any(not 1 <= len(name) <= 200 for name in streams):
+        raise InvalidInput("A stream's name has 1 to 200 characters")
+    known: dict[str, int] = {}
+    for name, number in parse_qsl(last_id):
+        if not number.isascii() or not number.isdigit() or len(number) > 18:
+            raise BadRequest("Last-Event-ID is not one of ours")
+        known[name] = int(number)
+    return {name: known.get(name, 0) for name in dict.fromkeys(streams)}
