@@ -108,6 +108,11 @@ class Jarvis:
         async for event in events:
             yield event
 
+    async def is_going_on(self, caller: Caller, session_id: str) -> bool:
+        """Say whether a turn of the session runs or waits in line, here or elsewhere."""
+        latest = await self._turns.latest(session_id, caller.principal)
+        return latest is not None and latest[1] in {"queued", "running"}
+
     async def watch(self, caller: Caller, session_id: str) -> AsyncIterator[ChatEvent]:
         """Yield the events of every turn of the session from now on, until the reader leaves.
 

@@ -1,0 +1,123 @@
+"""Approval cards in a real browser: shown, kept, decided once, here or elsewhere."""
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+from playwright.sync_api import expect
+
+from nebula.auth.principal import Role
+from nebula.auth.service import Auth
+from tests.ui.chat import ANSWER_MS, Chat
+from tests.ui.site import Site
+
+SignIn = Callable[..., Any]
+
+
+def people(site: Site) -> set[str]:
+    async def names(auth: Auth) -> set[str]:
+        return {user.name for user in await auth.people.list()}
+
+    return site.auth(names)
+
+
+def ask_to_delete(site: Site, chat: Chat, name: str) -> None:
+    site.person(name, Role.VIEWER)
+    chat.say(f"delete user {name}")
+    expect(chat.card()).to_have_attribute("data-state", "pending", timeout=ANSWER_MS)
+    chat.settle()
+
+
+def approval_id(chat: Chat) -> str:
+    return chat.card().get_attribute("data-approval") or ""
+
+
+def test_a_destructive_call_waits_on_a_card_with_all_it_would_do(
+    site: Site, chat: Chat, person: str
+) -> None:
+    ask_to_delete(site, chat, f"{person}-victim")
+    card = chat.card()
+    expect(card.locator(".tool")).to_have_text("users_delete")
+    expect(card.locator(".effect")).to_have_text("destructive")
+    expect(card.locator("dd")).to_contain_text([f"{person}-victim"])
+    expect(card.locator(".clock")).to_contain_text(":")
+    assert f"{person}-victim" in people(site)
+    chat.picture("chat-approval")
+
+
+def test_the_card_survives_a_reload_and_approving_it_runs_the_call_once(
+    site: Site, chat: Chat, person: str
+) -> None:
+    ask_to_delete(site, chat, f"{person}-victim")
+    chat.reload()
+    expect(chat.card()).to_have_attribute("data-state", "pending", timeout=ANSWER_MS)
+    with site.rest(site.token(person)) as rest:
+        chat.card().get_by_role("button", name="Approve").click()
+        expect(chat.card()).to_contain_text("Approved", timeout=ANSWER_MS)
+        expect(chat.card()).to_contain_text(f"by {person}")
+        expect(chat.answer("was deleted")).to_be_visible(timeout=ANSWER_MS)
+        assert f"{person}-victim" not in people(site)
+        again = rest.post(f"/api/approvals/{approval_id(chat)}/decide", json={"decision": "deny"})
+    assert again.status_code == 409
+    expect(chat.card().get_by_role("button")).to_have_count(0)
+
+
+def test_a_second_click_in_another_window_changes_nothing(
+    site: Site, signed_in: SignIn, person: str
+) -> None:
+    chat = signed_in()
+    ask_to_delete(site, chat, f"{person}-victim")
+    chat.page.wait_for_url("**/thread/*")
+    other = chat.page.context.new_page()
+    other.goto(chat.page.url)
+    twin = Chat(other, chat.screenshots)
+    expect(twin.card().get_by_role("button", name="Deny")).to_be_visible(timeout=ANSWER_MS)
+    # Neither window may learn of the other's click before its own.
+    twin.page.route("**/api/approvals/*", lambda route: route.abort())
+    chat.card().get_by_role("button", name="Approve").click()
+    expect(chat.card()).to_contain_text("Approved", timeout=ANSWER_MS)
+    twin.card().get_by_role("button", name="Deny").click()
+    expect(twin.card().get_by_role("alert")).to_be_visible(timeout=ANSWER_MS)
+    expect(chat.answer("was deleted")).to_be_visible(timeout=ANSWER_MS)
+    assert f"{person}-victim" not in people(site)
+
+
+def test_denying_leaves_everything_as_it_was(site: Site, chat: Chat, person: str) -> None:
+    ask_to_delete(site, chat, f"{person}-victim")
+    chat.card().get_by_role("button", name="Deny").click()
+    expect(chat.card()).to_contain_text("Denied", timeout=ANSWER_MS)
+    chat.settle()
+    assert f"{person}-victim" in people(site)
+
+
+def test_asking_for_changes_needs_words_and_keeps_them(site: Site, chat: Chat, person: str) -> None:
+    ask_to_delete(site, chat, f"{person}-victim")
+    card = chat.card()
+    card.get_by_role("button", name="Request changes").click()
+    expect(card.get_by_role("button", name="Send")).to_be_disabled()
+    card.get_by_label("What should change?").fill("Only lock the account")
+    card.get_by_role("button", name="Send").click()
+    expect(card).to_contain_text("Only lock the account", timeout=ANSWER_MS)
+    expect(card).to_have_attribute("data-state", "changes_requested")
+    assert f"{person}-victim" in people(site)
+
+
+def test_a_decision_made_elsewhere_shows_on_the_card_and_the_turn_goes_on(
+    site: Site, chat: Chat, person: str
+) -> None:
+    ask_to_delete(site, chat, f"{person}-victim")
+    with site.rest(site.token(person)) as rest:
+        decided: httpx.Response = rest.post(
+            f"/api/approvals/{approval_id(chat)}/decide", json={"decision": "approve"}
+        )
+        assert decided.status_code == 200
+    expect(chat.card()).to_contain_text("Approved", timeout=ANSWER_MS)
+    expect(chat.card()).to_contain_text("rest")
+    expect(chat.answer("was deleted")).to_be_visible(timeout=ANSWER_MS)
+    assert f"{person}-victim" not in people(site)
+
+
+def test_what_waits_is_listed_in_the_system_panel(site: Site, chat: Chat, person: str) -> None:
+    ask_to_delete(site, chat, f"{person}-victim")
+    chat.page.locator('a[href$="#system"]').click()
+    expect(chat.page.locator(".nebula-panel")).to_contain_text("users_delete", timeout=ANSWER_MS)

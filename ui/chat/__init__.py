@@ -1,0 +1,1 @@
+"""The web chat: Chainlit's page over Jarvis, one concept per file."""

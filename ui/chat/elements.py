@@ -1,0 +1,102 @@
+"""Blocks of results as Chainlit's elements; their data travels inside them, so history has it."""
+
+import json
+from collections.abc import Iterable, Sequence
+from urllib.parse import quote
+
+from graphs.events import PlanStep
+from nebula.tool.result import Block, Choices, Image, Markdown, Plot, Table
+from ui.chat.screen import Element
+
+_FONT = "-apple-system, 'Segoe UI', Inter, Roboto, 'Noto Sans', 'Liberation Sans', sans-serif"
+_TASK_STATUS = {
+    "pending": "ready",
+    "running": "running",
+    "done": "done",
+    "failed": "failed",
+    "waiting": "ready",
+}
+
+
+def text_of(blocks: Iterable[Block]) -> str:
+    """Return the Markdown paragraphs among the blocks."""
+    return "\n\n".join(block.text for block in blocks if isinstance(block, Markdown))
+
+
+def elements_of(blocks: Sequence[Block], for_id: str) -> list[Element]:
+    """Return the elements that show the blocks under a message."""
+    made = []
+    for number, block in enumerate(blocks):
+        element = _element(block, f"{for_id}-{number}")
+        if element is not None:
+            made.append({**element, "forId": for_id})
+    return made
+
+
+def _element(block: Block, element_id: str) -> Element | None:
+    match block:
+        case Table():
+            return custom("ResultTable", element_id, block.model_dump(exclude={"kind"}))
+        case Choices():
+            return custom("Choices", element_id, block.model_dump(exclude={"kind"}))
+        case Plot():
+            return _shell("plotly", element_id, block.title or "plot", _data_url(_themed(block)))
+        case Image():
+            return {**_shell("image", element_id, block.alt, block.url), "size": "medium"}
+        case Markdown():
+            return None
+
+
+def custom(name: str, element_id: str, props: dict[str, object]) -> Element:
+    """Return one of our own elements: `public/elements/<name>.jsx` with these properties."""
+    return {**_shell("custom", element_id, name, None), "props": props, "mime": "application/json"}
+
+
+def plan(steps: Sequence[PlanStep], turn_id: str) -> Element:
+    """Return the task list that shows a plan."""
+    running = any(step.status in {"running", "pending"} for step in steps)
+    waiting = any(step.status == "waiting" for step in steps)
+    status = "Waiting for you" if waiting else "Working" if running else "Done"
+    tasks = [{"title": _task_title(s), "status": _TASK_STATUS[s.status]} for s in steps]
+    url = _data_url({"status": status, "tasks": tasks})
+    return _shell("tasklist", f"plan-{turn_id}", "plan", url)
+
+
+def _task_title(step: PlanStep) -> str:
+    return f"{step.title} (needs approval)" if step.status == "waiting" else step.title
+
+
+def _shell(kind: str, element_id: str, name: str, url: str | None) -> Element:
+    return {"id": element_id, "type": kind, "name": name, "display": "inline", "url": url}
+
+
+def _data_url(document: object) -> str:
+    return "data:application/json," + quote(json.dumps(document, separators=(",", ":")))
+
+
+def _themed(block: Plot) -> dict[str, object]:
+    """Dress a figure so that it sits well on the dark and on the light page."""
+    figure = dict(block.figure)
+    ink, line = "#8a94a8", "rgba(138,148,168,.22)"
+    axis = {"gridcolor": line, "zerolinecolor": line, "linecolor": line, "automargin": True}
+    layout = dict(figure.get("layout") or {})
+    layout.pop("template", None)
+    layout.pop("width", None)
+    dressed = {
+        "autosize": True,
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": _FONT, "size": 13, "color": ink},
+        "colorway": ["#2fb89c", "#7f93f5", "#e0a33c", "#b07fe0", "#e56b77"],
+        "margin": {"l": 48, "r": 16, "t": 44 if block.title else 16, "b": 40},
+        "height": 300,
+        "bargap": 0.35,
+        "legend": {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"},
+        **layout,
+    }
+    for name in ("xaxis", "yaxis"):
+        dressed[name] = {**axis, **(layout.get(name) or {})}
+    if block.title:
+        dressed["title"] = {"text": block.title, "font": {"size": 15}, "x": 0, "xref": "paper"}
+    config = {"displayModeBar": False, "responsive": True}
+    return {"data": figure.get("data", []), "layout": dressed, "config": config}

@@ -1,0 +1,132 @@
+"""The system panel beside the chat: GPUs, services, waiting approvals and jobs, kept fresh."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from nebula.auth.principal import Principal
+from nebula.errors import NebulaError, NotAuthenticated
+from nebula.gpu.snapshot import GpuReading, GpuSnapshot, NodeSnapshot
+from ui.chat import door, elements
+from ui.chat.gate import COOKIE
+
+OPEN = "nebula:panel"
+router = APIRouter(include_in_schema=False)
+
+
+class Card(BaseModel):
+    """A graphics card; sizes in bytes, None where nobody knows."""
+
+    node: str
+    name: str
+    simulated: bool
+    total: int | None
+    used: int | None
+    utilization: float | None
+    temperature: float | None
+    holds: list[str]
+
+
+class ServiceLine(BaseModel):
+    """A service and how it is."""
+
+    name: str
+    node: str
+    health: str
+    simulated: bool
+    detail: str
+
+
+class ApprovalLine(BaseModel):
+    """A question that waits for a person."""
+
+    id: str
+    tool: str
+    asked_by: str
+    session_id: str | None
+    expires_at: datetime
+
+
+class PanelState(BaseModel):
+    """What the panel shows; None where the person may not look."""
+
+    cards: list[Card] | None = None
+    services: list[ServiceLine] | None = None
+    approvals: list[ApprovalLine] = []
+    problems: list[str] = []
+
+
+@router.get("/ui/panel")
+async def state(request: Request) -> JSONResponse:
+    """Return what the panel shows to the person signed in."""
+    token = request.cookies.get(COOKIE)
+    principal = await door.who_is(token) if token else None
+    if principal is None:
+        error = NotAuthenticated("Sign in first")
+        return JSONResponse(error.payload(), status_code=error.status)
+    shown = await _state(principal)
+    return JSONResponse(shown.model_dump(mode="json"), headers={"Cache-Control": "no-store"})
+
+
+async def _state(principal: Principal) -> PanelState:
+    parts = door.app().parts
+    shown = PanelState()
+    waiting = await parts.approvals.list(principal, limit=20)
+    shown.approvals = [
+        ApprovalLine(
+            id=one.id,
+            tool=one.tool,
+            asked_by=one.principal_name,
+            session_id=one.session_id,
+            expires_at=one.expires_at,
+        )
+        for one in waiting
+    ]
+    try:
+        if principal.can("gpu:read"):
+            shown.cards = list(_cards(await parts.broker.snapshot()))
+        if principal.can("services:read"):
+            shown.services = await _services()
+    except NebulaError as error:
+        shown.problems.append(str(error))
+    return shown
+
+
+def _cards(snapshot: GpuSnapshot) -> Sequence[Card]:
+    return [_card(node, gpu) for node in snapshot.nodes for gpu in node.gpus]
+
+
+def _card(node: NodeSnapshot, gpu: GpuReading) -> Card:
+    return Card(
+        node=node.name,
+        name=gpu.name or f"GPU {gpu.index}",
+        simulated=gpu.simulated or node.simulated,
+        total=gpu.vram_total,
+        used=gpu.vram_used,
+        utilization=gpu.utilization,
+        temperature=gpu.temperature,
+        holds=[r.label for r in node.residents if r.gpu == gpu.index],
+    )
+
+
+async def _services() -> list[ServiceLine]:
+    found = await door.app().parts.services.health()
+    return [
+        ServiceLine(
+            name=s.name, node=s.node, health=s.state.value, detail=s.reason, simulated=s.simulated
+        )
+        for s in found
+    ]
+
+
+async def open_beside() -> None:
+    """Open the panel beside the chat of the page in context."""
+    from chainlit.context import context
+
+    panel = {**elements.custom("SystemPanel", "system-panel", {}), "forId": ""}
+    await context.emitter.emit("set_sidebar_title", "System")
+    data = {"elements": [{**panel, "display": "side"}], "key": "system"}
+    await context.emitter.emit("set_sidebar_elements", data)

@@ -1,0 +1,82 @@
+"""A stored session drawn again: its transcript, run through the code that draws live turns."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from graphs.events import ApprovalEvent, DoneEvent, MessageEvent, ToolEvent
+from memory.sessions import Message
+from nebula.auth.principal import Principal
+from nebula.tool.approvals import Approval
+from ui.chat import door
+from ui.chat.screen import Recording, Step, with_thread
+from ui.chat.turn import Turn
+
+Drawn = tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]
+
+
+async def drawn(session_id: str, principal: Principal) -> Drawn:
+    """Return a session's steps and elements, approval cards in their place included."""
+    messages = await door.jarvis().sessions.messages(session_id, principal)
+    approvals = await door.app().parts.approvals.list(
+        principal, state=None, session_id=session_id, limit=200
+    )
+    recording = Recording()
+    by_call = {approval.call_id: approval for approval in approvals}
+    for message in messages:
+        if message.role == "user":
+            await recording.step(_said(message))
+        else:
+            await _replay(message, by_call, recording)
+    return with_thread(recording.steps, session_id), with_thread(recording.elements, session_id)
+
+
+def _said(message: Message) -> Step:
+    at = _moment(message.created_at)
+    return {
+        "id": message.id,
+        "name": "You",
+        "type": "user_message",
+        "parentId": None,
+        "createdAt": at,
+        "start": at,
+        "end": at,
+        "input": "",
+        "output": message.text,
+        "streaming": False,
+        "isError": False,
+        "metadata": {},
+    }
+
+
+async def _replay(message: Message, approvals: dict[str, Approval], recording: Recording) -> None:
+    turn = Turn(recording, run_id=f"run-{message.id}", at=_moment(message.created_at))
+    await turn.begin()
+    for call in message.tool_calls:
+        record = call.model_dump(include={"call_id", "name", "arguments", "status", "error"})
+        await turn.show(ToolEvent(**record, blocks=call.blocks))
+        if approval := approvals.get(call.call_id):
+            await turn.show(ask_of(approval))
+    if message.text or message.blocks:
+        await turn.show(
+            MessageEvent(message_id=message.id, text=message.text, blocks=message.blocks)
+        )
+    outcome: Literal["cancelled", "answered"]
+    outcome = "cancelled" if message.status == "cancelled" else "answered"
+    await turn.show(DoneEvent(outcome=outcome))
+
+
+def ask_of(approval: Approval) -> ApprovalEvent:
+    """Return the event that draws an approval's card."""
+    return ApprovalEvent(
+        approval_id=approval.id,
+        tool=approval.tool,
+        arguments=approval.arguments,
+        effect=approval.effect,
+        reason=approval.reason,
+        expires_at=approval.expires_at.isoformat(),
+    )
+
+
+def _moment(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

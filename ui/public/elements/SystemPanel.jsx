@@ -1,0 +1,95 @@
+// What the machines do right now, beside the chat.
+import { useEffect, useState } from "react"
+import { useChatData } from "@chainlit/react-client"
+import { Circle, CircleCheck, CircleX, LoaderCircle } from "lucide-react"
+
+const EVERY = 3000
+const gib = (bytes) => (bytes == null ? "?" : (bytes / 2 ** 30).toFixed(1))
+const TASK = { done: CircleCheck, failed: CircleX, running: LoaderCircle, ready: Circle }
+
+function Plan() {
+  const { tasklists } = useChatData()
+  const url = tasklists[tasklists.length - 1]?.url
+  const [plan, setPlan] = useState(null)
+  useEffect(() => {
+    if (url) fetch(url).then((r) => r.json()).then(setPlan).catch(() => setPlan(null))
+    else setPlan(null)
+  }, [url])
+  if (!plan) return null
+  return (
+    <section><h3>Plan <small>{plan.status}</small></h3>
+      <ol className="plan">{plan.tasks.map((task, i) => {
+        const Icon = TASK[task.status] || Circle
+        return <li key={i} data-status={task.status}><Icon className={`h-4 w-4 ${task.status === "running" ? "animate-spin" : ""}`} aria-hidden="true" />{task.title}</li>
+      })}</ol>
+    </section>
+  )
+}
+
+function Gpu({ card }) {
+  const share = card.total && card.used != null ? Math.min(100, Math.round((card.used / card.total) * 100)) : null
+  return (
+    <div className="gpu">
+      <div className="line"><strong>{card.name}</strong>{card.simulated && <em>simulated</em>}<span>{card.node}</span></div>
+      <div className="bar" role="progressbar" aria-label={`Memory of ${card.name}`} aria-valuenow={share ?? undefined} data-full={share > 88 || undefined}>
+        <i style={{ width: `${share ?? 0}%` }} />
+      </div>
+      <div className="line dim">
+        <span>{gib(card.used)} of {gib(card.total)} GiB</span>
+        {card.utilization != null && <span>{Math.round(card.utilization * 100)}% busy</span>}
+        {card.temperature != null && <span>{Math.round(card.temperature)} °C</span>}
+      </div>
+      <div className="holds">{card.holds.length ? card.holds.map((name, i) => <code key={i}>{name}</code>) : <span className="dim">nothing loaded</span>}</div>
+    </div>
+  )
+}
+
+export default function SystemPanel() {
+  const [state, setState] = useState(null)
+  const [problem, setProblem] = useState("")
+  useEffect(() => {
+    let on = true
+    const read = async () => {
+      if (document.hidden) return
+      try {
+        const answer = await fetch("/ui/panel", { credentials: "same-origin" })
+        const body = await answer.json()
+        if (!answer.ok) throw new Error(body.detail)
+        if (on) { setState(body); setProblem("") }
+      } catch { if (on) setProblem("The server does not answer. Trying again.") }
+    }
+    read()
+    const timer = setInterval(read, EVERY)
+    return () => { on = false; clearInterval(timer) }
+  }, [])
+  if (!state) return <div className="nebula-panel"><p className="dim">{problem || "Reading…"}</p></div>
+  return (
+    <div className="nebula-panel">
+      {problem && <p className="problem" role="alert">{problem}</p>}
+      {state.problems.map((text, i) => <p key={i} className="problem" role="alert">{text}</p>)}
+      <Plan />
+      {state.cards && (
+        <section><h3>GPUs</h3>
+          {state.cards.length ? state.cards.map((card, i) => <Gpu key={i} card={card} />) : <p className="dim">No GPU is known here. Say “check setup” to see why.</p>}
+        </section>
+      )}
+      {state.services && (
+        <section><h3>Services</h3>
+          {state.services.length === 0 && <p className="dim">The service map is empty.</p>}
+          <ul>{state.services.map((one, i) => (
+            <li key={i} title={one.detail}><i className="dot" data-health={one.health} /><strong>{one.name}</strong>
+              {one.simulated && <em>simulated</em>}<span>{one.health}</span></li>
+          ))}</ul>
+        </section>
+      )}
+      <section><h3>Waiting for you</h3>
+        {state.approvals.length === 0 && <p className="dim">No approvals wait.</p>}
+        <ul>{state.approvals.map((one) => (
+          <li key={one.id}><i className="dot" data-health="slow" /><code>{one.tool}</code>
+            {one.session_id ? <a href={`/thread/${one.session_id}`}>open</a> : <span>{one.asked_by}</span>}</li>
+        ))}</ul>
+      </section>
+      <section><h3>Jobs</h3><p className="dim">No jobs yet. Long work shows up here.</p></section>
+    </div>
+  )
+}

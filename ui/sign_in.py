@@ -1,0 +1,38 @@
+"""The sign-in page, and signing out from the chat's menu."""
+
+from contextlib import suppress
+from importlib import resources
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+
+from nebula.errors import NotFound
+from ui.chat import door, shell
+from ui.chat.gate import COOKIE
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/login")
+async def page(request: Request) -> Response:
+    """Show the sign-in page, or go on to the chat when already signed in."""
+    token = request.cookies.get(COOKIE)
+    if token and await door.who_is(token):
+        return RedirectResponse("/", status_code=303)
+    html = (resources.files("ui") / "pages" / "sign_in.html").read_text(encoding="utf-8")
+    policy = shell.policy(html).replace(" 'unsafe-eval'", "")
+    headers = {"Content-Security-Policy": policy, "Cache-Control": "no-store"}
+    return HTMLResponse(html, headers={**headers, "Referrer-Policy": "same-origin"})
+
+
+@router.post("/logout")
+async def sign_out(request: Request) -> Response:
+    """End the sign-in behind the cookie; the chat's menu calls this address."""
+    token = request.cookies.get(COOKIE)
+    principal = await door.who_is(token) if token else None
+    if principal is not None and principal.login_id is not None:
+        with suppress(NotFound):  # another tab was faster
+            await door.app().parts.auth.logins.end(principal.login_id, user_id=principal.id)
+    answer = JSONResponse({"success": True})
+    answer.delete_cookie(COOKIE, path="/", httponly=True, samesite="lax")
+    return answer
