@@ -248,7 +248,7 @@ def _fit(card: _Card, base: SwitchPlan, own: Resident | None, *, evict: bool) ->
 
 
 def _cheapest(card: _Card, going: Sequence[Resident], missing: int) -> Sequence[Resident] | None:
-    """Return the cheapest set that frees enough and of which nothing can be left out."""
+    """Return the cheapest set that frees enough."""
     if len(going) > _EXHAUSTIVE:
         return _greedy(card, going, missing)
     enough = [
@@ -256,8 +256,8 @@ def _cheapest(card: _Card, going: Sequence[Resident], missing: int) -> Sequence[
         for count in range(1, len(going) + 1)
         for group in combinations(going, count)
         if card.frees(group) >= missing
-        and all(card.frees([x for x in group if x is not r]) < missing for r in group)
     ]
+    # A set with something needless in it never wins: it costs as much or more, and is larger.
     return min(enough, key=lambda g: _price(card, g), default=None)
 
 

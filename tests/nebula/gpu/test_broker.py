@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass
 
 import httpx
+import psycopg
 import pytest
 
 from nebula.errors import (
@@ -314,6 +315,19 @@ async def test_a_change_elsewhere_that_does_not_end_is_reported(
         await broker.switch("SDXL")
 
 
+async def test_what_changed_while_waiting_is_planned_for_anew(
+    lab: Lab, open_broker: Opener, settings: Settings
+) -> None:
+    limits = Limits(lock=20, busy=5, freed=5, load=5, poll=0.01)
+    async with open_broker(MAP, nvml=lab.nvml, limits=limits) as (_, broker):
+        async with node_lock(settings.database_url, "pc", seconds=1):
+            switching = asyncio.create_task(broker.switch("SDXL"))
+            await _somebody_waits(settings.database_url)
+            lab.ollama.server.loaded = {"llama3.2:3b": int(2.5 * GIB), "qwen:7b": int(4.4 * GIB)}
+        done = await switching
+    assert [e.eviction.resident.model for e in done.evicted] == ["llama3.2:3b"]
+
+
 async def test_a_database_that_is_away_stops_a_change_before_it_begins(
     lab: Lab, open_broker: Opener, settings: Settings
 ) -> None:
@@ -355,6 +369,18 @@ async def _submit(lab: Lab) -> None:
         graph = {"1": {"class_type": "SaveImage", "inputs": {}}}
         await http.post("/prompt", json={"prompt": graph})
         await http.get("/queue")
+
+
+async def _somebody_waits(url: str) -> None:
+    """Return once somebody waits for an advisory lock of this database."""
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        waiting = (
+            "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database "
+            "WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()"
+        )
+        async with asyncio.timeout(20):
+            while (await (await connection.execute(waiting)).fetchone()) == (0,):
+                await asyncio.sleep(0.01)
 
 
 def _patient() -> Limits:

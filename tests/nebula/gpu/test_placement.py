@@ -205,6 +205,30 @@ def test_a_working_model_stays_when_an_idle_one_suffices() -> None:
     assert _gone(_two(busy=True, idle=6000)) == ["second"]
 
 
+def test_a_service_that_claims_more_than_is_used_does_not_make_room_by_words() -> None:
+    services = ServiceMap(
+        nodes=(NodeSpec(name="box", reserve=MIB),),
+        services=(
+            ServiceSpec(
+                name="svc",
+                kind="ollama",
+                node="box",
+                models=(ModelSpec(name="wanted", vram=8 * GIB),),
+            ),
+        ),
+    )
+    game = GpuProcess(pid=1, name="game", vram=6 * GIB)
+    card = GpuReading(
+        index=0, vram_total=12 * GIB, vram_used=10 * GIB, processes=(game,), source="nvml"
+    )
+    boaster = Resident(service="svc", model="boaster", vram=10 * GIB)
+    node = NodeSnapshot(name="box", gpus=(card,), residents=(boaster,))
+    request = SwitchRequest(targets=(Target(service="svc", model="wanted"),))
+    found = plan(GpuSnapshot(at=NOW, nodes=(node,)), request, services)
+    assert not found.fits, "the game's 6 GB cannot come free"
+    assert "game (6.0 GB)" in found.refusal
+
+
 def test_a_card_of_unknown_size_is_not_guessed() -> None:
     services = ServiceMap(
         nodes=(NodeSpec(name="box"),),
