@@ -72,6 +72,16 @@ def upgrade(url: str) -> None:
         raise seen from error
 
 
+async def is_current(url: str) -> bool:
+    """Say whether a database has every migration of this checkout."""
+
+    def look() -> bool:
+        with _connection(url) as connection:
+            return at_head(connection)
+
+    return await asyncio.to_thread(look)
+
+
 def at_head(connection: Connection) -> bool:
     """Say whether the database has every migration of this checkout."""
     applied = set(MigrationContext.configure(connection).get_current_heads())

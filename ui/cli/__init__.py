@@ -1,0 +1,1 @@
+"""The terminal: `jarvis up`, `chat`, `run` and the operator's commands."""

@@ -1,0 +1,207 @@
+"""A conversation with Jarvis from the terminal: with a running server, or in this process."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from nebula.errors import (
+    ApprovalRequired,
+    InternalError,
+    NebulaError,
+    UpstreamUnavailable,
+    by_code,
+)
+from ui.cli.approve import Answer
+from ui.cli.beacon import Beacon, running
+from ui.cli.operator import operator, people, read_settings
+
+if TYPE_CHECKING:
+    import httpx
+
+    from graphs.events import ChatEvent
+    from graphs.jarvis.service import Jarvis
+    from nebula.auth.principal import Caller, Principal
+    from nebula.tool.approvals import Approvals
+
+_SILENCE_SECONDS = 60.0  # the server sends a heartbeat every 15
+_ACCEPT = {"Accept": "text/event-stream"}
+
+
+class Conversation(Protocol):
+    """What the chat needs of Jarvis."""
+
+    where: str
+
+    def send(self, text: str, session_id: str | None) -> "AsyncIterator[ChatEvent]":
+        """Say something and yield the turn's events."""
+        ...
+
+    def resume(self, session_id: str) -> "AsyncIterator[ChatEvent]":
+        """Go on after a decision."""
+        ...
+
+    async def cancel(self, session_id: str) -> None:
+        """Stop the running turn."""
+        ...
+
+    async def card(self, approval_id: str) -> Mapping[str, Any]:
+        """Return the question behind an approval."""
+        ...
+
+    async def decide(self, approval_id: str, answer: Answer, comment: str) -> None:
+        """Answer it as the person at this terminal."""
+        ...
+
+
+@asynccontextmanager
+async def open_conversation() -> AsyncIterator[Conversation]:
+    """Talk to the server of this data folder when one is up, else open Jarvis here."""
+    beacon = await asyncio.to_thread(running, read_settings().home)
+    opened = _with_server(beacon) if beacon is not None else _in_this_process()
+    async with opened as conversation:
+        yield conversation
+
+
+class _Deciding:
+    """Approvals are decided through the data folder: the person is at this machine."""
+
+    def __init__(self, approvals: "Approvals", principal: "Principal") -> None:
+        self._approvals = approvals
+        self._principal = principal
+
+    async def card(self, approval_id: str) -> Mapping[str, Any]:
+        """Return the question behind an approval."""
+        card = await self._approvals.get(approval_id, self._principal)
+        return card.model_dump(mode="json")
+
+    async def decide(self, approval_id: str, answer: Answer, comment: str) -> None:
+        """Answer it as the person at this terminal."""
+        from nebula.auth.principal import Surface
+
+        await self._approvals.decide(
+            approval_id,
+            decision=answer,
+            by=self._principal,
+            surface=Surface.TERMINAL,
+            comment=comment,
+        )
+
+
+class LocalConversation(_Deciding):
+    """Jarvis in this process."""
+
+    where = "in this process"
+
+    def __init__(self, jarvis: "Jarvis", caller: "Caller", approvals: "Approvals") -> None:
+        """Take the open Jarvis and who speaks."""
+        super().__init__(approvals, caller.principal)
+        self._jarvis = jarvis
+        self._caller = caller
+
+    def send(self, text: str, session_id: str | None) -> "AsyncIterator[ChatEvent]":
+        """Say something and yield the turn's events."""
+        return self._jarvis.send(self._caller, text, session_id=session_id)
+
+    def resume(self, session_id: str) -> "AsyncIterator[ChatEvent]":
+        """Go on after a decision."""
+        return self._jarvis.resume(replace(self._caller, session_id=session_id), session_id)
+
+    async def cancel(self, session_id: str) -> None:
+        """Stop the running turn."""
+        await self._jarvis.cancel(self._caller, session_id)
+
+
+class ServerConversation(_Deciding):
+    """Jarvis in the running server, over its REST door."""
+
+    def __init__(
+        self, http: "httpx.AsyncClient", approvals: "Approvals", principal: "Principal"
+    ) -> None:
+        """Take a client that carries the terminal's key."""
+        super().__init__(approvals, principal)
+        self._http = http
+        self.where = f"with {http.base_url}"
+
+    def send(self, text: str, session_id: str | None) -> "AsyncIterator[ChatEvent]":
+        """Say something and yield the turn's events."""
+        body = {"message": text} | ({"session_id": session_id} if session_id else {})
+        return self._events("/api/jarvis/chat", body)
+
+    def resume(self, session_id: str) -> "AsyncIterator[ChatEvent]":
+        """Go on after a decision."""
+        return self._events(f"/api/jarvis/chat/{session_id}/resume", None)
+
+    async def cancel(self, session_id: str) -> None:
+        """Stop the running turn."""
+        import httpx
+
+        with suppress(httpx.HTTPError):
+            await self._http.post(f"/api/jarvis/chat/{session_id}/cancel")
+
+    async def _events(self, path: str, body: dict[str, str] | None) -> "AsyncIterator[ChatEvent]":
+        import httpx
+        from pydantic import TypeAdapter
+
+        from graphs.events import ChatEvent
+
+        reader: TypeAdapter[ChatEvent] = TypeAdapter(ChatEvent)
+        try:
+            async with self._http.stream("POST", path, json=body, headers=_ACCEPT) as answer:
+                if answer.status_code >= 400:
+                    raise _told(answer.status_code, await answer.aread())
+                async for line in answer.aiter_lines():
+                    if line.startswith("data: "):
+                        yield reader.validate_json(line.removeprefix("data: "))
+        except httpx.HTTPError as error:
+            raise UpstreamUnavailable(
+                "The server stopped answering",
+                hint="Your message is kept; run 'jarvis chat' again.",
+            ) from error
+
+
+def _told(status: int, body: bytes) -> NebulaError:
+    """Turn the one error shape back into its error."""
+    try:
+        shape = json.loads(body)
+        kind = by_code(str(shape["code"]))
+        if kind in (ApprovalRequired, InternalError):
+            kind = NebulaError
+        return kind(str(shape["detail"]), hint=str(shape.get("hint", "")))
+    except (ValueError, KeyError, TypeError):
+        return UpstreamUnavailable(f"The server answered with status {status}")
+
+
+@asynccontextmanager
+async def _in_this_process() -> AsyncIterator[Conversation]:
+    from graphs.jarvis.service import open_jarvis
+    from ui.cli.operator import seated
+
+    async with seated() as seat, open_jarvis(seat.app) as jarvis:
+        yield LocalConversation(jarvis, seat.caller, seat.app.parts.approvals)
+
+
+@asynccontextmanager
+async def _with_server(beacon: Beacon) -> AsyncIterator[Conversation]:
+    import httpx
+
+    from nebula.auth.principal import Role
+    from nebula.events.bus import Events
+    from nebula.tool.approvals import Approvals
+
+    async with people() as (auth, database), Events(database) as events:
+        person = await operator(auth)
+        # The key lives as long as this conversation; a day if this process is killed.
+        key = await auth.keys.create(person.id, "terminal chat", role=Role.ADMIN, days=1)
+        try:
+            timeout = httpx.Timeout(10.0, read=_SILENCE_SECONDS)
+            headers = {"Authorization": f"Bearer {key.key}"}
+            async with httpx.AsyncClient(
+                base_url=beacon.url, headers=headers, timeout=timeout, trust_env=False
+            ) as http:
+                approvals = Approvals(database, events, read_settings())
+                yield ServerConversation(http, approvals, person)
+        finally:
+            await auth.keys.revoke(key.id)

@@ -1,0 +1,81 @@
+"""Runs one tool from the terminal, asking for approval where the policy says so."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from nebula.errors import ApprovalRequired, NebulaError
+from ui.cli.approve import ask_person, draw_card, interactive
+from ui.cli.arguments import typed_arguments
+from ui.cli.operator import Seat, seated
+from ui.cli.show import console, show_blocks
+
+if TYPE_CHECKING:
+    from nebula.tool.result import Result
+
+
+async def run_tool(
+    name: str, pairs: Sequence[str] = (), *, document: str = "", as_json: bool, call_id: str = ""
+) -> None:
+    """Run a tool and show its result."""
+    async with seated() as seat:
+        arguments = typed_arguments(seat.app.parts.registry.get(name), pairs, document)
+        result = await run_asking(seat, name, arguments, call_id=call_id)
+        if as_json:
+            sys.stdout.write(json.dumps(result.model_dump(mode="json"), ensure_ascii=False) + "\n")
+        else:
+            show_blocks(result.render(), console())
+
+
+async def run_asking(
+    seat: Seat, name: str, arguments: Mapping[str, Any], *, call_id: str = ""
+) -> "Result":
+    """Run a tool; when it needs a decision and a person is there, ask and go on.
+
+    Raises:
+        ApprovalRequired: when nobody can be asked.
+        NebulaError: as the tool says.
+    """
+    call_id = call_id or f"cli-{uuid4().hex[:16]}"
+    caller = replace(seat.caller, progress=_progress)
+    try:
+        return await seat.app.executor.execute(name, arguments, caller=caller, call_id=call_id)
+    except ApprovalRequired as waiting:
+        if not interactive():
+            raise _left_waiting(waiting, call_id) from waiting
+        await decide_here(seat, waiting.approval_id)
+        return await seat.app.executor.execute(name, arguments, caller=caller, call_id=call_id)
+
+
+async def decide_here(seat: Seat, approval_id: str) -> None:
+    """Show the question and record the person's answer."""
+    approvals = seat.app.parts.approvals
+    card = await approvals.get(approval_id, seat.caller.principal)
+    err = console(error=True)
+    draw_card(card.model_dump(mode="json"), err)
+    decision, comment = ask_person(err)
+    await approvals.decide(
+        approval_id,
+        decision=decision,
+        by=seat.caller.principal,
+        surface=seat.caller.surface,
+        comment=comment,
+    )
+
+
+def _left_waiting(waiting: ApprovalRequired, call_id: str) -> NebulaError:
+    told = ApprovalRequired(waiting.approval_id, str(waiting))
+    told.hint = (
+        f"Run 'jarvis approvals approve {waiting.approval_id}', "
+        f"then the same command with --call-id {call_id}."
+    )
+    return told
+
+
+async def _progress(fraction: float | None, message: str) -> None:
+    if sys.stderr.isatty():
+        share = "" if fraction is None else f"{fraction:4.0%} "
+        console(error=True).print(f"{share}{message}", style="dim")
