@@ -169,20 +169,19 @@ async def _network(settings: Settings) -> list[Check]:
     import httpx
 
     from nebula.gpu.nvml import Nvml
-    from nebula.services.directory import ollama_url
+    from nebula.services.directory import open_directory
     from nebula.services.health import check
-    from nebula.services.map_file import BadMap, load_map
 
-    variables = {"OLLAMA_HOST": ollama_url(settings.ollama_host)}
-    try:
-        services = load_map(settings.service_map, variables, nvidia=Nvml().present())
-    except (BadMap, OSError) as error:
-        step = f"Correct {settings.service_map}, or remove it to get the usual one."
-        return [Check(name="service map", state="problem", detail=str(error), next_step=step)]
-    async with httpx.AsyncClient(timeout=_SECONDS, trust_env=False) as http:
-        looks = [check(http, services, service) for service in services.services]
-        healths = await asyncio.gather(*looks)
-        return [*map(_service, healths), await _openai(http, settings)]
+    async with (
+        httpx.AsyncClient(timeout=_SECONDS, trust_env=False) as http,
+        open_directory(settings, http, None, nvidia=Nvml().present, watch=False) as services,
+    ):
+        if services.problems and settings.service_map.exists():
+            detail = "; ".join(map(str, services.problems))
+            step = f"Correct {settings.service_map}, or remove it to get the usual one."
+            return [Check(name="service map", state="problem", detail=detail, next_step=step)]
+        looks = [check(http, services.map, service) for service in services.map.services]
+        return [*map(_service, await asyncio.gather(*looks)), await _openai(http, settings)]
 
 
 def _service(health: "ServiceHealth") -> Check:
@@ -219,7 +218,9 @@ def _gpu() -> Check:
 
     seen = Nvml().read_now()
     if seen.gpus:
-        return Check(name="gpu", state="ok", detail=", ".join(gpu.name or "GPU" for gpu in seen.gpus))
+        return Check(
+            name="gpu", state="ok", detail=", ".join(gpu.name or "GPU" for gpu in seen.gpus)
+        )
     step = "Nothing to do: the service map shows a simulated card, to try things out."
     return Check(name="gpu", state="note", detail=seen.problem or "No NVIDIA GPU", next_step=step)
 

@@ -51,7 +51,11 @@ from nebula.auth.principal import Principal
 from nebula.errors import InvalidInput
 
 
-async def test_{name}_greet_greets_by_name(app: App, viewer: Principal, caller: Any) -> None:
+async def test_{name}_greet_greets_by_name(
+    app: App,
+    viewer: Principal,
+    caller: Any,
+) -> None:
     result = await app.executor.execute(
         "{name}_greet", {{"who": "Ada"}}, caller=caller(viewer), call_id="c1"
     )
@@ -59,7 +63,9 @@ async def test_{name}_greet_greets_by_name(app: App, viewer: Principal, caller: 
 
 
 async def test_{name}_greet_says_what_is_missing(
-    app: App, viewer: Principal, caller: Any
+    app: App,
+    viewer: Principal,
+    caller: Any,
 ) -> None:
     with pytest.raises(InvalidInput, match="who"):
         await app.executor.execute("{name}_greet", {{}}, caller=caller(viewer), call_id="c1")

@@ -45,8 +45,10 @@ def _table(block: Table) -> RichTable:
     drawn = RichTable(
         title=Text(visible(block.title)) if block.title else None, title_justify="left"
     )
-    for column in block.columns:
-        drawn.add_column(Text(visible(column)), overflow="fold")
+    for index, column in enumerate(block.columns):
+        # Ids and names stay whole, to be copied; sentences wrap.
+        whole = all(len(row[index]) <= 32 and " " not in row[index] for row in block.rows)
+        drawn.add_column(Text(visible(column)), overflow="fold", no_wrap=whole)
     for row in block.rows:
         drawn.add_row(*(Text(visible(cell)) for cell in row))
     return drawn

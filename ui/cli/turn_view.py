@@ -19,7 +19,7 @@ from graphs.events import (
     TokenEvent,
     ToolEvent,
 )
-from nebula.tool.render import visible
+from nebula.tool.render import to_markdown, visible
 from ui.cli.show import show_blocks
 
 _MARKS = {"pending": "○", "running": "◐", "done": "●", "failed": "✗", "waiting": "◌"}
@@ -38,6 +38,7 @@ class TurnView:
         self._streaming: str | None = None
         self._streamed: dict[str, str] = {}
         self._shown_results: set[str] = set()
+        self._shown_texts: set[str] = set()
 
     def show(self, event: ChatEvent) -> None:
         """Draw one event."""
@@ -73,7 +74,8 @@ class TurnView:
     def _message(self, event: MessageEvent) -> None:
         streamed = self._streamed.pop(event.message_id, "")
         self._end_line()
-        if event.text and event.text.strip() != streamed.strip():
+        text = event.text.strip()
+        if text and text != streamed.strip() and text not in self._shown_texts:
             self._out.print(RichMarkdown(visible(event.text), hyperlinks=False), soft_wrap=False)
         key = json.dumps([block.model_dump() for block in event.blocks])
         if event.blocks and key not in self._shown_results:
@@ -92,6 +94,8 @@ class TurnView:
         self._out.print(Text(f"  {_MARKS[event.status]} {event.name}", style="cyan"))
         if event.blocks:
             self._shown_results.add(json.dumps([block.model_dump() for block in event.blocks]))
+            # Without a model, the answer is the result once more, in Markdown.
+            self._shown_texts.add(to_markdown(event.blocks).strip())
             show_blocks(event.blocks, self._out)
         if event.error:
             self._out.print(Text(f"  {visible(str(event.error.get('detail', '')))}", style="red"))

@@ -52,6 +52,7 @@ def up(wishes: Wishes) -> None:
         )
     with ExitStack() as stack:
         listening = stack.enter_context(_listening(settings))
+        settings = settings.model_copy(update={"port": listening.getsockname()[1]})
         if wishes.redis and not settings.redis_url:
             settings = settings.model_copy(update={"redis_url": _valkey(stack)})
         server, link = _prepare(stack, settings)
@@ -150,14 +151,13 @@ def _serve(
     *,
     browser: bool,
 ) -> None:
-    address = settings.model_copy(update={"port": listening.getsockname()[1]})
     starting = server.startup
 
     async def announced(sockets: list[socket.socket] | None = None) -> None:
         await starting(sockets)
         if server.started:
-            light(settings.home, _local(address))
-            _greet(link or address.link, browser=browser)
+            light(settings.home, _local(settings))
+            _greet(link or settings.link, browser=browser)
 
     server.startup = announced  # type: ignore[method-assign] # uvicorn has no callback for it
     # uvicorn raises the signals it caught again when it is done; the way out is ours.
