@@ -57,7 +57,10 @@ async def test_{name}_greet_greets_by_name(
     caller: Any,
 ) -> None:
     result = await app.executor.execute(
-        "{name}_greet", {{"who": "Ada"}}, caller=caller(viewer), call_id="c1"
+        "{name}_greet",
+        {{"who": "Ada"}},
+        caller=caller(viewer),
+        call_id="c1",
     )
     assert result.model_dump() == {{"text": f"Hello Ada, from {{viewer.name}}"}}
 
@@ -68,7 +71,12 @@ async def test_{name}_greet_says_what_is_missing(
     caller: Any,
 ) -> None:
     with pytest.raises(InvalidInput, match="who"):
-        await app.executor.execute("{name}_greet", {{}}, caller=caller(viewer), call_id="c1")
+        await app.executor.execute(
+            "{name}_greet",
+            {{}},
+            caller=caller(viewer),
+            call_id="c1",
+        )
 """
 
 
