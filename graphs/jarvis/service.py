@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Attachment", "Jarvis", "open_jarvis"]
 
 _LONGEST = 100_000
+_BEGIN_AT_ONCE = 8
 _REMEMBERED = 64
 """Finished turns whose events stay in memory for late readers."""
 
@@ -43,6 +44,7 @@ class Jarvis:
         self._broadcast = Broadcast(app.parts.events)
         self._runner = TurnRunner(crew, turns, app.parts.approvals, self._broadcast)
         self._streams: OrderedDict[str, TurnStream] = OrderedDict()
+        self._door = asyncio.Semaphore(_BEGIN_AT_ONCE)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping: set[str] = set()
         self._grown: set[str] = set()
@@ -65,7 +67,8 @@ class Jarvis:
         said = with_attachments(_checked(text), attachments)
         if attachments:
             caller = replace(caller, labels=caller.labels | {Label.OUTSIDE})
-        turn = await self._turns.begin(caller, said, session_id)
+        async with self._door:
+            turn = await self._turns.begin(caller, said, session_id)
         caller = replace(caller, session_id=turn.session_id, by_model=False)
         stream = self._start(Running(TurnStream(turn, caller.principal.id), caller, said))
         async for event in stream.read():

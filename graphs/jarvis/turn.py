@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 
 _Work = dict[str, Any] | Command[Any]
 
+_AT_ONCE = 32
+"""Turns of one process that work at the same time; the others wait for a place."""
 _WAIT_SECONDS = 0.25
 _SHORT = 4
 """A message of fewer words is understood from what was said before it."""
@@ -62,6 +64,8 @@ class TurnRunner:
         """Take who thinks, the order of turns, where people decide, and who else listens."""
         self._crew = crew
         self._broadcast = broadcast
+        # More at once would only wait for each other's database connections.
+        self._slots = asyncio.Semaphore(_AT_ONCE)
         self._turns = turns
         self._approvals = approvals
 
@@ -111,6 +115,11 @@ class TurnRunner:
             )
         )
         await self._in_line(running)
+        async with self._slots:
+            return await self._work(running)
+
+    async def _work(self, running: Running) -> Ending:
+        turn = running.stream.turn
         work, context = await (self._begin(running) if running.said else self._go_on(running))
         result = await self._crew.graph.ainvoke(
             work, _thread(turn.session_id), context=context, durability="exit"
