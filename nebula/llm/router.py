@@ -30,6 +30,7 @@ Evicted = Callable[[], Awaitable[Collection[str]]]
 MakeCommandModel = Callable[[Caller | None], "BaseChatModel"]
 
 _TICK: Final = 0.5
+_FIRST_LOOK: Final = 15.0
 
 
 class Router:
@@ -164,9 +165,9 @@ class Router:
             await self.refresh()
 
     async def _first_look(self) -> None:
-        """Wait for the first look at the providers, but never long."""
+        """Wait for the first look; one that is down ends it after its connect time-out."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self.limits.connect_seconds + 1.0):
+            async with asyncio.timeout(_FIRST_LOOK):
                 await self._looked.wait()
 
     async def _read(self) -> None:

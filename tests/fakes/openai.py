@@ -164,7 +164,7 @@ def _error(status: int, message: str, code: str, retry_after: str | None = None)
 
 
 def _event(data: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(data).encode() + b"\n\n"
+    return b"data: " + json.dumps(data, ensure_ascii=False).encode() + b"\n\n"
 
 
 def _packed(vector: list[float]) -> str:

@@ -24,9 +24,9 @@ from tests.fakes.scripted import Policy, echo
 from tests.fakes.serve import serve
 
 LIMITS = LlmSettings(
-    connect_seconds=0.5,
-    first_token_seconds=0.5,
-    stall_seconds=0.3,
+    connect_seconds=1.0,
+    first_token_seconds=2.0,
+    stall_seconds=1.0,
     rate_limit_seconds=0.2,
     refresh_seconds=0.0,
 )

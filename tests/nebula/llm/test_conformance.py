@@ -63,6 +63,14 @@ async def test_it_streams_word_by_word(kind: str, database: Database) -> None:
     assert heard.message.usage_metadata and heard.message.usage_metadata["output_tokens"] > 0
 
 
+async def test_text_of_any_script_and_any_line_end_arrives_whole(
+    kind: str, database: Database
+) -> None:
+    text = "Grüße, 你好 🎬\u2028next\x85line\r\nend"
+    async with over(database, **{kind: fake(kind, Script(say(text)))}) as router:
+        assert (await stream(router)).text == text
+
+
 @pytest.mark.parametrize("streamed", [True, False])
 async def test_it_calls_tools_in_parallel(kind: str, database: Database, streamed: bool) -> None:
     reply = calls(("gpu_status", {}), ("jobs_list", {"limit": 3}))

@@ -1,10 +1,12 @@
 """What only servers with keys and rate limits do."""
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
 
 from nebula.db.engine import Database
 from tests.fakes.openai import FakeOpenAI
-from tests.fakes.scripted import Script, fail, say
+from tests.fakes.scripted import Script, calls, fail, say
 from tests.fakes.serve import serve
 from tests.nebula.llm.lab import ask, over, provider, routing
 
@@ -35,3 +37,15 @@ async def test_the_key_is_sent_as_a_bearer_token(database: Database) -> None:
         routing(database, [provider("openai", url, key="right")]) as router,
     ):
         assert (await ask(router)).text == "hi"
+
+
+async def test_a_server_that_cannot_stream_is_understood(database: Database) -> None:
+    class Whole(FakeOpenAI):
+        async def _chat(self, request: Request) -> Response:
+            request._json = {**await request.json(), "stream": False}
+            return await super()._chat(request)
+
+    app = Whole(Script(say("All at once"), calls(("gpu_status", {}), ("jobs_list", {"limit": 1}))))
+    async with over(database, openai=app) as router:
+        assert (await ask(router)).text == "All at once"
+        assert [c["args"] for c in (await ask(router)).tool_calls] == [{}, {"limit": 1}]

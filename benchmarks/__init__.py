@@ -1,0 +1,1 @@
+"""One runnable comparison per measured goal; `python -m benchmarks` prints them all."""
