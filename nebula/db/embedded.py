@@ -211,7 +211,7 @@ class EmbeddedPostgres:
         conf = {**self._conf, "unix_socket_directories": str(self._sockets), "port": str(_PORT)}
         options = " ".join(f"-c {key}='{value}'" for key, value in conf.items())
         self._control("start", "-l", str(log), "-w", "-t", str(_START_SECONDS), "-o", options)
-        _log.info("database_started", folder=str(self.data))
+        _log.debug("database_started", folder=str(self.data))
 
     def _running(self) -> bool:
         """Say whether a server of this data folder is alive.

@@ -2,7 +2,8 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -84,7 +85,7 @@ class Talk:
             await self._conversation.decide(approval_id, *answer)
         return True
 
-    async def _show(self, events: "AsyncIterator[ChatEvent]") -> TurnView:
+    async def _show(self, events: "AsyncGenerator[ChatEvent, None]") -> TurnView:
         """Draw a turn's events; Ctrl-C stops the turn, not the chat."""
         view = TurnView(console())
         stops: list[asyncio.Task[None]] = []
@@ -94,9 +95,10 @@ class Talk:
                 stops.append(asyncio.create_task(self._conversation.cancel(self._session_id)))
 
         with self._keyboard.stopping(stop):
-            async for event in events:
-                view.show(event)
-                self._session_id = view.session_id or self._session_id
+            async with aclosing(events):
+                async for event in events:
+                    view.show(event)
+                    self._session_id = view.session_id or self._session_id
         await asyncio.gather(*stops)
         if view.outcome == "cancelled":
             console(error=True).print("Stopped.", style="dim")

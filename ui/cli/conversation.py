@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -35,11 +35,11 @@ class Conversation(Protocol):
 
     where: str
 
-    def send(self, text: str, session_id: str | None) -> "AsyncIterator[ChatEvent]":
+    def send(self, text: str, session_id: str | None) -> "AsyncGenerator[ChatEvent, None]":
         """Say something and yield the turn's events."""
         ...
 
-    def resume(self, session_id: str) -> "AsyncIterator[ChatEvent]":
+    def resume(self, session_id: str) -> "AsyncGenerator[ChatEvent, None]":
         """Go on after a decision."""
         ...
 
@@ -101,13 +101,14 @@ class LocalConversation(_Deciding):
         self._jarvis = jarvis
         self._caller = caller
 
-    def send(self, text: str, session_id: str | None) -> "AsyncIterator[ChatEvent]":
+    def send(self, text: str, session_id: str | None) -> "AsyncGenerator[ChatEvent, None]":
         """Say something and yield the turn's events."""
-        return self._jarvis.send(self._caller, text, session_id=session_id)
+        return _closable(self._jarvis.send(self._caller, text, session_id=session_id))
 
-    def resume(self, session_id: str) -> "AsyncIterator[ChatEvent]":
+    def resume(self, session_id: str) -> "AsyncGenerator[ChatEvent, None]":
         """Go on after a decision."""
-        return self._jarvis.resume(replace(self._caller, session_id=session_id), session_id)
+        caller = replace(self._caller, session_id=session_id)
+        return _closable(self._jarvis.resume(caller, session_id))
 
     async def cancel(self, session_id: str) -> None:
         """Stop the running turn."""
@@ -125,12 +126,12 @@ class ServerConversation(_Deciding):
         self._http = http
         self.where = f"with {http.base_url}"
 
-    def send(self, text: str, session_id: str | None) -> "AsyncIterator[ChatEvent]":
+    def send(self, text: str, session_id: str | None) -> "AsyncGenerator[ChatEvent, None]":
         """Say something and yield the turn's events."""
         body = {"message": text} | ({"session_id": session_id} if session_id else {})
         return self._events("/api/jarvis/chat", body)
 
-    def resume(self, session_id: str) -> "AsyncIterator[ChatEvent]":
+    def resume(self, session_id: str) -> "AsyncGenerator[ChatEvent, None]":
         """Go on after a decision."""
         return self._events(f"/api/jarvis/chat/{session_id}/resume", None)
 
@@ -141,7 +142,9 @@ class ServerConversation(_Deciding):
         with suppress(httpx.HTTPError):
             await self._http.post(f"/api/jarvis/chat/{session_id}/cancel")
 
-    async def _events(self, path: str, body: dict[str, str] | None) -> "AsyncIterator[ChatEvent]":
+    async def _events(
+        self, path: str, body: dict[str, str] | None
+    ) -> "AsyncGenerator[ChatEvent, None]":
         import httpx
         from pydantic import TypeAdapter
 
@@ -160,6 +163,11 @@ class ServerConversation(_Deciding):
                 "The server stopped answering",
                 hint="Your message is kept; run 'jarvis chat' again.",
             ) from error
+
+
+async def _closable(events: "AsyncIterator[ChatEvent]") -> "AsyncGenerator[ChatEvent, None]":
+    async for event in events:
+        yield event
 
 
 def _told(status: int, body: bytes) -> NebulaError:

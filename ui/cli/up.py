@@ -130,7 +130,7 @@ def _database_and_link(stack: ExitStack, settings: Settings) -> str | None:
 def _server(settings: Settings) -> "uvicorn.Server":
     import uvicorn
 
-    from ui.server import create  # type: ignore[import-not-found, unused-ignore]
+    from ui.server import create
 
     config = uvicorn.Config(
         create(settings),
