@@ -108,12 +108,19 @@ async def _parts(
     fetch = SafeFetch(allow_private=settings.allow_private_fetch, transport=transport)
     await stack.enter_async_context(fetch)
     gpu = open_gpu(settings, http, db.conninfo, events)
-    services, broker = await stack.enter_async_context(gpu)
+    services, broker, own = await stack.enter_async_context(gpu)
     embedder = Embedder()
     tools = registry or Registry.discover("tools", "graphs")
     commands = open_commands(tools, embedder, db, services)
     command = partial(command_model, commands, tools)
-    router = open_router(settings, db, command=command, transport=transport)
+    router = open_router(
+        settings,
+        db,
+        command=command,
+        evicted=own.evicted,
+        using=own.using,
+        transport=transport,
+    )
     return Parts(
         settings=settings,
         db=db,

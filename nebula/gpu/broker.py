@@ -153,7 +153,7 @@ class Broker:
             seconds=time.monotonic() - started,
             free=card.vram_free if card else None,
         )
-        await self._publish(done)
+        await self._told_switch(done)
         return done
 
     async def load(
@@ -196,7 +196,14 @@ class Broker:
             base = SwitchPlan(target=held[0].target, node=place, gpu=held[0].gpu)
             await self._drop(self._change(base, progress), held, force=force)
             after = await self._look(place)
-        return _unloaded(before, after, held, time.monotonic() - started)
+        done = _unloaded(before, after, held, time.monotonic() - started)
+        await self._tell(
+            "gpu.unloaded",
+            unloaded=[t.model_dump() for t in done.targets],
+            node=done.node,
+            simulated=done.simulated,
+        )
+        return done
 
     def _loaded(
         self, snapshot: GpuSnapshot, wanted: tuple[Target, ...], node: str | None
@@ -246,23 +253,30 @@ class Broker:
                 hint=f"Restart {held[0].service}, then try again.",
             )
 
-    async def _publish(self, done: Switched) -> None:
-        """Tell of a switch that changed something; an event that is lost undoes no switch."""
-        if self._events is None or done.plan.already:
+    async def _told_switch(self, done: Switched) -> None:
+        if done.plan.already:
             return
-        data: dict[str, object] = {
-            "service": done.plan.target.service,
-            "model": done.plan.target.model,
-            "node": done.plan.node,
-            "evicted": [e.eviction.resident.label for e in done.evicted],
-            "why": [e.eviction.why for e in done.evicted],
-            "seconds": round(done.seconds, 2),
-            "simulated": done.plan.simulated,
-        }
+        gone = [e.eviction.resident for e in done.evicted]
+        await self._tell(
+            "gpu.switched",
+            service=done.plan.target.service,
+            model=done.plan.target.model,
+            node=done.plan.node,
+            evicted=[r.label for r in gone],
+            unloaded=[r.target.model_dump() for r in gone],
+            why=[e.eviction.why for e in done.evicted],
+            seconds=round(done.seconds, 2),
+            simulated=done.plan.simulated,
+        )
+
+    async def _tell(self, kind: str, **data: object) -> None:
+        """Tell of a change; an event that is lost undoes no change."""
+        if self._events is None:
+            return
         try:
-            await self._events.publish("gpu", "gpu.switched", data)
+            await self._events.publish("gpu", kind, data)
         except NebulaError as error:
-            log.warning("gpu event not stored", error=str(error))
+            log.warning("gpu event not stored", kind=kind, error=str(error))
 
 
 def _accepted(chosen: SwitchPlan) -> SwitchPlan:

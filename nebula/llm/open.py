@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from nebula.llm.ollama import OllamaProvider
 from nebula.llm.openai import OpenAIProvider
 from nebula.llm.provider import Provider
-from nebula.llm.router import Evicted, MakeCommandModel, Router
+from nebula.llm.router import Evicted, MakeCommandModel, Router, Using
 from nebula.llm.settings import LlmSettings
 from nebula.settings import Settings
 
@@ -26,13 +26,16 @@ async def open_router(
     *,
     command: MakeCommandModel | None = None,
     evicted: Evicted | None = None,
+    using: Using | None = None,
     transport: "httpx.AsyncBaseTransport | None" = None,
     limits: LlmSettings | None = None,
 ) -> AsyncIterator[Router]:
     """Hand out the router until the block ends; nothing waits for a provider here."""
     limits = limits or LlmSettings()
     providers = make_providers(settings, limits, transport)
-    router = Router(settings, providers, db, limits=limits, command=command, evicted=evicted)
+    router = Router(
+        settings, providers, db, limits=limits, command=command, evicted=evicted, using=using
+    )
     async with router.running():
         yield router
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Final
 
 from nebula.auth.principal import Caller
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 Evicted = Callable[[], Awaitable[Collection[str]]]
 """Says which models (`provider:model`) gave their GPU to something else."""
+Using = Callable[[str, str], AbstractContextManager[None]]
+"""Marks a provider's model as answering, as long as the context lasts."""
 MakeCommandModel = Callable[[Caller | None], "BaseChatModel"]
 
 _TICK: Final = 0.5
@@ -45,6 +47,7 @@ class Router:
         limits: LlmSettings | None = None,
         command: MakeCommandModel | None = None,
         evicted: Evicted | None = None,
+        using: Using | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take the providers in the order they are preferred."""
@@ -56,6 +59,7 @@ class Router:
         self._choices: dict[str, str] = {}
         self._command = command
         self._ask_evicted = evicted
+        self._using = using
         self._evicted: frozenset[str] = frozenset()
         self._clock = clock
         self._read_at: float | None = None
@@ -70,6 +74,10 @@ class Router:
     def command_model(self, caller: Caller | None) -> "BaseChatModel | None":
         """Return command mode as a chat model."""
         return self._command(caller) if self._command else None
+
+    def using(self, provider: str, model: str) -> AbstractContextManager[None]:
+        """Mark a model as answering, so that its card is not taken away meanwhile."""
+        return self._using(provider, model) if self._using else nullcontext()
 
     async def candidates(self, tier: str) -> list["Candidate"]:
         """Return the models to ask now, best first; those that are away or evicted are left out."""

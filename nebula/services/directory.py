@@ -65,6 +65,11 @@ class ServiceDirectory:
         self._checks: dict[str, asyncio.Task[ServiceHealth]] = {}
         self._limit = asyncio.Semaphore(_AT_ONCE)
 
+    @property
+    def ollama(self) -> str:
+        """Return the address of the Ollama that Jarvis itself thinks with."""
+        return self._variables.get("OLLAMA_HOST", "")
+
     async def refresh(self) -> bool:
         """Read the map again when a file of it changed; say whether the map in force changed.
 

@@ -97,7 +97,7 @@ def lab(wire: Wire) -> Lab:
 async def test_the_chat_model_makes_room_for_images_and_comes_back(
     lab: Lab, open_broker: Opener
 ) -> None:
-    async with open_broker(MAP, nvml=lab.nvml) as (_, broker):
+    async with open_broker(MAP, nvml=lab.nvml) as (_, broker, _):
         done = await broker.switch("SDXL")
         assert [e.eviction.resident.model for e in done.evicted] == ["llama3.1:8b"]
         assert lab.ollama.server.loaded == {}
@@ -109,7 +109,7 @@ async def test_the_chat_model_makes_room_for_images_and_comes_back(
 
 
 async def test_what_fits_beside_it_evicts_nothing(lab: Lab, open_broker: Opener) -> None:
-    async with open_broker(MAP, nvml=lab.nvml) as (_, broker):
+    async with open_broker(MAP, nvml=lab.nvml) as (_, broker, _):
         done = await broker.switch("webui")
         assert done.evicted == ()
         assert lab.webui.server.loaded
@@ -121,13 +121,13 @@ async def test_a_model_that_only_the_service_knows_may_be_asked_for(
     lab: Lab, open_broker: Opener
 ) -> None:
     text = MAP.replace("    url: http://ollama", "    vram: 4.5 GB\n    url: http://ollama")
-    async with open_broker(text, nvml=lab.nvml) as (_, broker):
+    async with open_broker(text, nvml=lab.nvml) as (_, broker, _):
         await broker.switch("qwen:7b")
     assert "qwen:7b" in lab.ollama.server.loaded
 
 
 async def test_a_model_without_a_budget_is_asked_for_one(lab: Lab, open_broker: Opener) -> None:
-    async with open_broker(MAP, nvml=lab.nvml) as (_, broker):
+    async with open_broker(MAP, nvml=lab.nvml) as (_, broker, _):
         with pytest.raises(Exception, match="How much VRAM qwen:7b") as caught:
             await broker.switch("qwen:7b")
     assert "budget" in caught.value.hint  # type: ignore[attr-defined]
@@ -137,7 +137,7 @@ async def test_a_model_that_was_never_pulled_says_how_to_get_it(
     lab: Lab, open_broker: Opener
 ) -> None:
     del lab.ollama.server.installed["llama3.2:3b"]
-    async with open_broker(MAP, nvml=lab.nvml) as (_, broker):
+    async with open_broker(MAP, nvml=lab.nvml) as (_, broker, _):
         with pytest.raises(NotFound, match="does not have the model") as caught:
             await broker.switch("llama3.2:3b")
     assert "ollama pull llama3.2:3b" in caught.value.hint
@@ -147,7 +147,7 @@ async def test_a_service_that_lies_about_freed_memory_is_caught_by_the_card(
     lab: Lab, open_broker: Opener
 ) -> None:
     lab.foreign = 0
-    async with open_broker(MAP, nvml=lab.nvml) as (_, broker):
+    async with open_broker(MAP, nvml=lab.nvml) as (_, broker, _):
         lab.nvml.cards[0].used = lambda: int(5.5 * GIB)  # never comes free
         with pytest.raises(UpstreamRejected, match="said that its memory is free") as caught:
             await broker.switch("SDXL")
@@ -161,7 +161,7 @@ async def test_a_comfyui_that_never_reads_its_flag_is_named(lab: Lab, open_broke
     lab.ollama.server.loaded.clear()
     lab.comfy.server.held = 7 * GIB
     lab.comfy.server.ignores_free = True
-    async with open_broker(MAP, nvml=lab.nvml) as (_, broker):
+    async with open_broker(MAP, nvml=lab.nvml) as (_, broker, _):
         with pytest.raises(UpstreamRejected, match="still holds it") as caught:
             await broker.switch("llama")
     assert "Restart comfyui" in caught.value.hint
@@ -172,7 +172,7 @@ async def test_a_comfyui_that_never_reads_its_flag_is_named(lab: Lab, open_broke
 async def test_without_nvml_the_services_own_figures_must_do(lab: Lab, open_broker: Opener) -> None:
     for fake in (lab.comfy, lab.webui):
         fake.server.elsewhere = lambda fake=fake: lab.used() - fake.on_card  # type: ignore[misc]
-    async with open_broker(MAP) as (_, broker):
+    async with open_broker(MAP) as (_, broker, _):
         node = (await broker.snapshot()).node("pc")
         assert node is not None
         (card,) = node.gpus
@@ -189,7 +189,7 @@ async def test_a_working_service_is_waited_for(lab: Lab, open_broker: Opener) ->
     lab.comfy.server.held = 7 * GIB
     lab.comfy.server.steps = 6
     await _submit(lab)
-    async with open_broker(MAP, nvml=lab.nvml, limits=_patient()) as (_, broker):
+    async with open_broker(MAP, nvml=lab.nvml, limits=_patient()) as (_, broker, _):
         plan = await broker.plan("llama")
         assert plan.waits_for == ("comfyui",)
         done = await broker.switch("llama")
@@ -204,7 +204,7 @@ async def test_a_service_that_works_too_long_is_left_alone(lab: Lab, open_broker
     lab.comfy.server.held = 7 * GIB
     lab.comfy.server.steps = 10**9
     await _submit(lab)
-    async with open_broker(MAP, nvml=lab.nvml) as (_, broker):
+    async with open_broker(MAP, nvml=lab.nvml) as (_, broker, _):
         with pytest.raises(Conflict, match="still working") as caught:
             await broker.switch("llama")
         assert "force" in caught.value.hint
@@ -217,7 +217,7 @@ async def test_a_service_that_works_too_long_is_left_alone(lab: Lab, open_broker
 
 
 async def test_a_chat_that_streams_keeps_its_model(lab: Lab, open_broker: Opener) -> None:
-    async with open_broker(MAP, nvml=lab.nvml) as (_, broker):
+    async with open_broker(MAP, nvml=lab.nvml) as (_, broker, _):
         with broker.using("ollama", "llama3.1:8b"):
             with pytest.raises(Conflict, match="ollama is still working"):
                 await broker.switch("SDXL")
@@ -229,7 +229,7 @@ async def test_a_service_that_is_down_is_refused_before_anything_is_unloaded(
     lab: Lab, open_broker: Opener
 ) -> None:
     lab.wire.unmount("http://comfy.test:8188")
-    async with open_broker(MAP, nvml=lab.nvml) as (_, broker):
+    async with open_broker(MAP, nvml=lab.nvml) as (_, broker, _):
         with pytest.raises(Conflict, match="comfyui does not work") as caught:
             await broker.switch("SDXL")
     assert "Start comfyui" in caught.value.hint
@@ -240,7 +240,7 @@ async def test_a_load_that_fails_after_the_unload_tells_both_and_the_way_back(
     lab: Lab, open_broker: Opener
 ) -> None:
     lab.comfy.server.fails_with = "CUDA out of memory"
-    async with open_broker(MAP, nvml=lab.nvml) as (_, broker):
+    async with open_broker(MAP, nvml=lab.nvml) as (_, broker, _):
         with pytest.raises(UpstreamRejected, match="CUDA out of memory") as caught:
             await broker.switch("SDXL")
         assert "Unloaded llama3.1:8b before that. 12.0 GB are free now." in str(caught.value)
@@ -261,7 +261,7 @@ async def test_a_comfyui_that_accepts_and_then_fails_is_not_believed(
     lab: Lab, open_broker: Opener, trouble: str, error: type[Exception], said: str
 ) -> None:
     setattr(lab.comfy.server, trouble, True)
-    async with open_broker(MAP, nvml=lab.nvml) as (_, broker):
+    async with open_broker(MAP, nvml=lab.nvml) as (_, broker, _):
         with pytest.raises(error, match=said):
             await broker.switch("SDXL")
 
@@ -269,7 +269,7 @@ async def test_a_comfyui_that_accepts_and_then_fails_is_not_believed(
 async def test_a_checkpoint_that_is_missing_is_named_with_those_that_are_there(
     lab: Lab, open_broker: Opener
 ) -> None:
-    async with open_broker(MAP, nvml=lab.nvml) as (_, broker):
+    async with open_broker(MAP, nvml=lab.nvml) as (_, broker, _):
         with pytest.raises(NotFound, match=r"lost\.safetensors") as caught:
             await broker.switch("Lost")
     assert "sd_xl_base_1.0.safetensors" in caught.value.hint
@@ -278,7 +278,7 @@ async def test_a_checkpoint_that_is_missing_is_named_with_those_that_are_there(
 async def test_a_load_that_stalls_ends_at_its_limit(lab: Lab, open_broker: Opener) -> None:
     lab.comfy.server.steps = 10**9
     limits = Limits(lock=5, busy=0.2, freed=0.2, load=0.3, poll=0.01)
-    async with open_broker(MAP, nvml=lab.nvml, limits=limits) as (_, broker):
+    async with open_broker(MAP, nvml=lab.nvml, limits=limits) as (_, broker, _):
         with pytest.raises(TimedOut, match=r"still loading|not loaded within"):
             await broker.switch("SDXL")
 
@@ -286,7 +286,7 @@ async def test_a_load_that_stalls_ends_at_its_limit(lab: Lab, open_broker: Opene
 async def test_foreign_programs_are_counted_and_left_alone(lab: Lab, open_broker: Opener) -> None:
     lab.foreign = 6 * GIB
     lab.nvml.cards[0].processes = {2**22 + 1: 6 * GIB}
-    async with open_broker(MAP, nvml=lab.nvml) as (_, broker):
+    async with open_broker(MAP, nvml=lab.nvml) as (_, broker, _):
         with pytest.raises(Conflict, match="left alone") as caught:
             await broker.switch("SDXL")
     assert "more would be needed" in caught.value.hint
@@ -296,8 +296,8 @@ async def test_foreign_programs_are_counted_and_left_alone(lab: Lab, open_broker
 async def test_two_switches_at_once_run_one_after_the_other(lab: Lab, open_broker: Opener) -> None:
     limits = Limits(lock=20, busy=5, freed=5, load=5, poll=0.01)
     async with (
-        open_broker(MAP, nvml=lab.nvml, limits=limits) as (_, one),
-        open_broker(MAP, nvml=lab.nvml, limits=limits) as (_, other),
+        open_broker(MAP, nvml=lab.nvml, limits=limits) as (_, one, _),
+        open_broker(MAP, nvml=lab.nvml, limits=limits) as (_, other, _),
     ):
         await asyncio.gather(one.switch("SDXL"), other.switch("llama"))
     assert lab.used() <= 12 * GIB
@@ -308,7 +308,7 @@ async def test_a_change_elsewhere_that_does_not_end_is_reported(
     lab: Lab, open_broker: Opener, settings: Settings
 ) -> None:
     limits = Limits(lock=0.1, busy=0.2, freed=0.2, load=5, poll=0.01)
-    async with open_broker(MAP, nvml=lab.nvml, limits=limits) as (_, broker):
+    async with open_broker(MAP, nvml=lab.nvml, limits=limits) as (_, broker, _):
         async with node_lock(settings.database_url, "pc", seconds=1):
             with pytest.raises(Conflict, match="Another change"):
                 await broker.switch("SDXL")
@@ -319,7 +319,7 @@ async def test_what_changed_while_waiting_is_planned_for_anew(
     lab: Lab, open_broker: Opener, settings: Settings
 ) -> None:
     limits = Limits(lock=20, busy=5, freed=5, load=5, poll=0.01)
-    async with open_broker(MAP, nvml=lab.nvml, limits=limits) as (_, broker):
+    async with open_broker(MAP, nvml=lab.nvml, limits=limits) as (_, broker, _):
         async with node_lock(settings.database_url, "pc", seconds=1):
             switching = asyncio.create_task(broker.switch("SDXL"))
             await _somebody_waits(settings.database_url)
@@ -331,7 +331,7 @@ async def test_what_changed_while_waiting_is_planned_for_anew(
 async def test_a_database_that_is_away_stops_a_change_before_it_begins(
     lab: Lab, open_broker: Opener, settings: Settings
 ) -> None:
-    async with open_broker(MAP, nvml=lab.nvml) as (_, broker):
+    async with open_broker(MAP, nvml=lab.nvml) as (_, broker, _):
         settings_url = settings.database_url
         broker._conninfo = settings_url.replace(settings_url.rsplit("/", 1)[1], "nowhere")
         with pytest.raises(UpstreamUnavailable, match="database"):
@@ -342,7 +342,7 @@ async def test_a_database_that_is_away_stops_a_change_before_it_begins(
 async def test_unloading_what_holds_on_is_reported(lab: Lab, open_broker: Opener) -> None:
     lab.webui.server.loaded = True
     lab.webui.server.ignores_unload = True
-    async with open_broker(MAP, nvml=lab.nvml) as (_, broker):
+    async with open_broker(MAP, nvml=lab.nvml) as (_, broker, _):
         with pytest.raises(UpstreamRejected, match="still loaded"):
             await broker.unload("webui")
 
@@ -352,7 +352,7 @@ async def test_one_service_that_talks_nonsense_does_not_hide_the_others(
 ) -> None:
     lab.webui.server.api_off = True
     lab.wire.mount("http://comfy.test:8188", lab.ollama)
-    async with open_broker(MAP, nvml=lab.nvml) as (_, broker):
+    async with open_broker(MAP, nvml=lab.nvml) as (_, broker, _):
         node = (await broker.snapshot()).node("pc")
     assert node is not None
     states = {s.name: (s.up, s.reason) for s in node.services}

@@ -12,7 +12,7 @@ DEFAULT = (Path(__file__).parents[3] / "service-map.yml").read_text()
 
 
 async def test_the_status_is_a_sentence_a_table_and_a_bar_per_card(open_broker: Opener) -> None:
-    async with open_broker(DEFAULT) as (services, broker):
+    async with open_broker(DEFAULT) as (services, broker, _):
         report = status_of(await broker.snapshot(), services.map, None)
     words, table, plot = report.render()
     assert "4.6 of 12.0 GB are free" in to_markdown([words])
@@ -38,7 +38,7 @@ def test_unknown_is_said_and_never_drawn_as_zero() -> None:
 
 
 async def test_a_plan_tells_what_would_go_and_why(open_broker: Opener) -> None:
-    async with open_broker(DEFAULT) as (_, broker):
+    async with open_broker(DEFAULT) as (_, broker, _):
         text = to_markdown(plan_of(await broker.plan("SDXL")).render())
     assert "**SDXL** fits after unloading 1." in text
     assert "| llama3.1:8b | 5.5 GB | 6 s |" in text
@@ -46,7 +46,7 @@ async def test_a_plan_tells_what_would_go_and_why(open_broker: Opener) -> None:
 
 
 async def test_a_switch_is_told_in_sentences_and_named_simulated(open_broker: Opener) -> None:
-    async with open_broker(DEFAULT) as (_, broker):
+    async with open_broker(DEFAULT) as (_, broker, _):
         text = to_markdown(switch_of(await broker.switch("Stable Diffusion")).render())
     assert "**simulated-comfyui** now has Simulated 12 GB card of simulated-pc" in text
     assert "Unloaded llama3.1:8b in" in text
@@ -55,7 +55,7 @@ async def test_a_switch_is_told_in_sentences_and_named_simulated(open_broker: Op
 
 
 async def test_an_unload_says_what_came_free(open_broker: Opener) -> None:
-    async with open_broker(DEFAULT) as (_, broker):
+    async with open_broker(DEFAULT) as (_, broker, _):
         text = to_markdown(unload_of(await broker.unload("llama")).render())
     assert "Unloaded **llama3.1:8b** from simulated-pc" in text
     assert "5.5 GB came free. 10.1 GB are free now." in text

@@ -1,0 +1,104 @@
+"""The models that Jarvis thinks with give their card away and come back."""
+
+import pytest
+
+from nebula.gpu.own_models import fold
+from nebula.services.map import Target
+from nebula.services.sizes import GIB
+from nebula.settings import Settings
+from tests.brokers import Opener
+from tests.fakes.comfyui import FakeComfyUI
+from tests.fakes.nvml import FakeCard, FakeNvml
+from tests.fakes.ollama import FakeOllama, Installed
+from tests.fakes.wire import Wire
+
+MAP = """\
+nodes:
+  - name: pc
+services:
+  - name: ollama
+    kind: ollama
+    node: pc
+    url: ${OLLAMA_HOST}
+    models:
+      - {name: "llama3.1:8b", vram: 5.5 GB, aliases: [llama]}
+  - name: comfyui
+    kind: comfyui
+    node: pc
+    url: http://comfy.test:8188
+    vram: 7 GB
+"""
+
+LLAMA = Target(service="ollama", model="llama3.1:8b")
+OURS = frozenset({"ollama:llama3.1:8b"})
+
+
+@pytest.fixture
+def card(wire: Wire, settings: Settings) -> FakeNvml:
+    """Give a 12 GB card with the chat model on it."""
+    ollama = FakeOllama(
+        installed={"llama3.1:8b": Installed(int(5.5 * GIB))},
+        loaded={"llama3.1:8b": int(5.5 * GIB)},
+    )
+    comfy = FakeComfyUI()
+    wire.mount(settings.ollama_host, ollama)
+    wire.mount("http://comfy.test:8188", comfy)
+    used = lambda: sum(ollama.server.loaded.values()) + comfy.on_card  # noqa: E731
+    return FakeNvml([FakeCard(12 * GIB, used)])
+
+
+async def test_a_model_is_away_until_it_is_loaded_again(
+    card: FakeNvml, open_broker: Opener
+) -> None:
+    async with open_broker(MAP, nvml=card) as (_, broker, own):
+        assert await own.evicted() == frozenset()
+        await broker.switch("comfyui")
+        assert await own.evicted() == OURS
+        await broker.switch("llama")
+        assert await own.evicted() == frozenset()
+
+
+async def test_another_process_knows_of_it_too(card: FakeNvml, open_broker: Opener) -> None:
+    async with (
+        open_broker(MAP, nvml=card) as (_, broker, _),
+        open_broker(MAP, nvml=card) as (_, _, elsewhere),
+    ):
+        await broker.switch("comfyui")
+        assert await elsewhere.evicted() == OURS
+
+
+async def test_a_model_that_somebody_loaded_by_hand_is_not_away(
+    card: FakeNvml, open_broker: Opener, wire: Wire, settings: Settings
+) -> None:
+    async with open_broker(MAP, nvml=card) as (_, broker, own):
+        await broker.unload("llama")
+        assert await own.evicted() == OURS
+        loaded = {"llama3.1:8b": GIB}
+        wire.mount(settings.ollama_host, FakeOllama(loaded=loaded))
+        assert await own.evicted() == frozenset()
+
+
+async def test_an_answer_that_streams_holds_its_model(card: FakeNvml, open_broker: Opener) -> None:
+    async with open_broker(MAP, nvml=card) as (_, broker, own):
+        with own.using("ollama", "llama3.1:8b"):
+            assert (await broker.plan("comfyui")).waits_for == ("ollama",)
+        with own.using("openai", "gpt"):
+            assert (await broker.plan("comfyui")).waits_for == ()
+
+
+def test_what_took_its_place_gives_it_back_when_it_goes() -> None:
+    away: dict[Target, str | None] = {}
+    gone = [LLAMA.model_dump()]
+    fold(away, "gpu.switched", {"service": "comfyui", "model": None, "unloaded": gone})
+    assert away == {LLAMA: "comfyui"}
+    fold(away, "gpu.unloaded", {"unloaded": [{"service": "comfyui", "model": None}]})
+    assert LLAMA not in away
+
+
+def test_a_model_a_person_unloaded_stays_away_until_it_is_asked_for() -> None:
+    away: dict[Target, str | None] = {}
+    fold(away, "gpu.unloaded", {"unloaded": [LLAMA.model_dump()]})
+    fold(away, "gpu.unloaded", {"unloaded": [{"service": "comfyui", "model": None}]})
+    assert LLAMA in away
+    fold(away, "gpu.switched", {"service": "ollama", "model": "llama3.1:8b", "unloaded": []})
+    assert LLAMA not in away
