@@ -113,7 +113,7 @@ async def _parts(
     tools = registry or Registry.discover("tools", "graphs")
     commands = open_commands(tools, embedder, db, services)
     command = partial(command_model, commands, tools)
-    router = open_router(
+    opening = open_router(
         settings,
         db,
         command=command,
@@ -121,6 +121,8 @@ async def _parts(
         using=own.using,
         transport=transport,
     )
+    router = await stack.enter_async_context(opening)
+    broker.on_change.append(router.look_for_evictions)
     return Parts(
         settings=settings,
         db=db,
@@ -130,7 +132,7 @@ async def _parts(
         services=services,
         broker=broker,
         embedder=embedder,
-        router=await stack.enter_async_context(router),
+        router=router,
         auth=Auth(db, settings),
         approvals=Approvals(db, events, settings),
         audit=Audit(db),

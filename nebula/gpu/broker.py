@@ -5,7 +5,7 @@ One change at a time per node, over all processes; the state is measured anew ea
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -50,6 +50,8 @@ class Broker:
         self._limits = limits or Limits()
         self._touched: dict[Target, datetime] = {}
         self._in_use: Counter[Target] = Counter()
+        self.on_change: list[Callable[[], Awaitable[None]]] = []
+        """Called after every change in this process, before its answer is given."""
 
     @contextmanager
     def using(self, service: str, model: str | None) -> Iterator[None]:
@@ -277,6 +279,9 @@ class Broker:
             await self._events.publish("gpu", kind, data)
         except NebulaError as error:
             log.warning("gpu event not stored", kind=kind, error=str(error))
+            return
+        for hear in self.on_change:
+            await hear()
 
 
 def _accepted(chosen: SwitchPlan) -> SwitchPlan:

@@ -184,6 +184,10 @@ class Router:
             return
         self._read_at = at
         self._choices = await self._rows.read()
+        await self.look_for_evictions()
+
+    async def look_for_evictions(self) -> None:
+        """Ask now which models gave their GPU to something else."""
         if self._ask_evicted is not None:
             self._evicted = frozenset(await self._ask_evicted())
 

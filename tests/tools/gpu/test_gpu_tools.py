@@ -8,7 +8,11 @@ import pytest
 
 from nebula.auth.principal import Caller, Principal, Surface
 from nebula.errors import Conflict, InvalidInput, NotFound, PermissionDenied
+from nebula.services.sizes import GIB
 from nebula.settings import Settings
+from tests.fakes.comfyui import FakeComfyUI
+from tests.fakes.ollama import FakeOllama
+from tests.fakes.wire import Wire
 from tools.gpu.schemas import GpuStatus, PlanReport, SwitchReport, UnloadReport
 
 if TYPE_CHECKING:
@@ -34,6 +38,22 @@ services:
     node: lab
     vram: 7 GB
     aliases: [Stable Diffusion]
+"""
+
+REAL = """\
+nodes:
+  - name: pc
+services:
+  - name: ollama
+    kind: ollama
+    node: pc
+    url: {ollama}
+    models:
+      - {{name: "llama3.1:8b", vram: 5.5 GB, aliases: [llama]}}
+  - name: comfyui
+    kind: comfyui
+    node: pc
+    url: http://comfy.test:8188
 """
 
 
@@ -115,3 +135,17 @@ async def test_an_unknown_name_is_answered_with_the_nearest_ones(
         await run(viewer, "gpu_status", node="mars")
     with pytest.raises(InvalidInput):
         await run(viewer, "gpu_plan", service="")
+
+
+async def test_a_model_that_gave_its_card_away_is_left_out_by_the_router_at_once(
+    app: "App", run: Run, admin: Principal, settings: Settings, wire: Wire
+) -> None:
+    ollama = FakeOllama(loaded={"llama3.1:8b": int(4.9 * GIB)})
+    wire.mount(settings.ollama_host, ollama)
+    wire.mount("http://comfy.test:8188", FakeComfyUI(elsewhere=lambda: int(5 * GIB)))
+    settings.service_map.write_text(REAL.format(ollama=settings.ollama_host))
+    await app.parts.services.refresh()
+    await run(admin, "gpu_unload", service="llama")
+    assert "ollama:llama3.1:8b" in (await app.parts.router.status()).evicted
+    await run(admin, "gpu_load", service="llama")
+    assert (await app.parts.router.status()).evicted == []
