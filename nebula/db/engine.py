@@ -20,7 +20,8 @@ from nebula.db.liveness import drop_closed_connections
 from nebula.errors import InvalidInput, OutcomeUnknown
 
 _CONNECT_SECONDS = 5
-_POOL_WAIT_SECONDS = 10
+# Long, because waiting in line is not an outage: when the server is away, connecting fails fast.
+_POOL_WAIT_SECONDS = 60
 _SERVER_SIDE = {
     "statement_timeout": "30s",
     "lock_timeout": "10s",
