@@ -16,7 +16,7 @@ from langgraph.types import Command, interrupt
 from graphs.context import ThreadState, TurnContext, joined, labels_of
 from graphs.events import ToolEvent
 from graphs.schemas import Schema
-from graphs.wording import error_text, result_text
+from graphs.wording import error_markdown, error_text, result_text
 from nebula.auth.principal import Caller
 from nebula.errors import ApprovalRequired, NebulaError, NotFound, PermissionDenied, RateLimited
 from nebula.policy.labels import Label
@@ -70,7 +70,7 @@ async def _run(request: ToolCallRequest, turn: TurnContext) -> Answer:
         result = await _executed(call, turn)
     except NebulaError as error:
         turn.emit(call.event("failed", error=error.payload()))
-        return call.answer(error_text(error), {"error": error.payload()}, failed=True)
+        return call.answer(error_text(error), {"markdown": error_markdown(error)}, failed=True)
     blocks = list(result.render())
     turn.emit(
         call.event("done", blocks=blocks, result=result.model_dump(mode="json", exclude_none=True))

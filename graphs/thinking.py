@@ -20,7 +20,6 @@ from pydantic import TypeAdapter
 from graphs.context import ThreadState, TurnContext
 from graphs.events import MessageEvent, TokenEvent
 from graphs.schemas import Schemas
-from nebula.tool.render import escape, to_markdown
 from nebula.tool.result import Block, Choices
 
 _BLOCKS: TypeAdapter[list[Block]] = TypeAdapter(list[Block])
@@ -124,14 +123,9 @@ def _plain_answer(
         return None
     artifact = last.artifact or {}
     blocks = _BLOCKS.validate_python(artifact.get("blocks", []))
-    text = to_markdown(blocks) or _told(artifact.get("error", {}))
+    text = str(artifact.get("markdown", ""))
     turn.emit(MessageEvent(message_id=_message_id(turn), text=text, blocks=blocks))
     return AIMessage(text)
-
-
-def _told(error: dict[str, Any]) -> str:
-    detail, hint = escape(str(error.get("detail", ""))), escape(str(error.get("hint", "")))
-    return f"{detail}\n\n{hint}".strip() or "That did not work."
 
 
 def _own_ids(message: AIMessage) -> AIMessage:

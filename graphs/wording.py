@@ -5,7 +5,7 @@ from typing import Any
 
 from nebula.errors import ApprovalRequired, InvalidInput, NebulaError, OutcomeUnknown
 from nebula.tool.definition import AnyTool
-from nebula.tool.render import to_markdown, visible
+from nebula.tool.render import escape, to_markdown, visible
 from nebula.tool.result import Block, Result
 
 _LONGEST = 6_000
@@ -36,6 +36,11 @@ def error_text(error: NebulaError) -> str:
     if isinstance(error, InvalidInput) and error.fields:
         body["fields"] = error.fields
     return json.dumps(body, ensure_ascii=False)
+
+
+def error_markdown(error: NebulaError) -> str:
+    """Write an error for a person, as Markdown."""
+    return f"{escape(str(error))}\n\n{escape(error.hint)}".strip()
 
 
 def _advice(error: NebulaError) -> str:

@@ -52,6 +52,7 @@ class Caretaker:
             asyncio.create_task(self._every(self.pace.approvals, self.look_for_decisions)),
             asyncio.create_task(self._every(self.pace.idle, self.tidy)),
             asyncio.create_task(self._listen(), name="approvals"),
+            asyncio.create_task(self._warm(), name="tool-index"),
         ]
         try:
             yield
@@ -82,6 +83,13 @@ class Caretaker:
             except NebulaError as error:
                 log.warning("upkeep_failed", work=work.__name__, error=str(error))
             await asyncio.sleep(seconds)
+
+    async def _warm(self) -> None:
+        """Have the tool index ready before somebody waits for it."""
+        try:
+            await self.crew.warm()
+        except NebulaError as error:
+            log.warning("upkeep_failed", work="tool-index", error=str(error))
 
     async def _listen(self) -> None:
         """Hear of decisions at once; looking again now and then is what can be relied on."""

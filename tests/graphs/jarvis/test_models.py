@@ -11,7 +11,7 @@ import pytest
 from graphs.events import ChatEvent
 from graphs.jarvis.service import Jarvis, open_jarvis
 from nebula.app import App, open_app
-from nebula.auth.principal import Caller, Principal, Surface
+from nebula.auth.principal import Caller
 from nebula.settings import Settings
 from nebula.tool.registry import Registry
 from tests.fakes.ollama import LLAMA_3B, FakeOllama
@@ -25,11 +25,6 @@ from tests.graphs.lab import ALL, DONE, ROSTER, only, say
 @pytest.fixture(autouse=True)
 def _fresh() -> None:
     DONE.clear()
-
-
-@pytest.fixture
-def ada(admin: Principal) -> Caller:
-    return Caller(admin, Surface.CHAT)
 
 
 @asynccontextmanager

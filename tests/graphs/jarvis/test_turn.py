@@ -8,7 +8,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
 from graphs.events import DoneEvent
 from graphs.jarvis.caretaker import Pace
-from nebula.auth.principal import Caller, Principal, Surface
+from nebula.auth.principal import Caller, Surface
 from nebula.errors import NotFound
 from nebula.settings import Settings
 from tests.graphs.lab import DONE, GATE, call, calls, kinds, lab, only, say, script
@@ -18,11 +18,6 @@ from tests.graphs.lab import DONE, GATE, call, calls, kinds, lab, only, say, scr
 async def _fresh() -> None:
     DONE.clear()
     GATE.event = asyncio.Event()
-
-
-@pytest.fixture
-def ada(admin: Principal) -> Caller:
-    return Caller(admin, Surface.CHAT)
 
 
 async def test_one_tool_and_an_answer_take_two_model_calls(settings: Settings, ada: Caller) -> None:
@@ -377,6 +372,15 @@ async def test_a_failing_tool_tells_the_model_what_to_do(settings: Settings, ada
     assert only(events, "tool")[-1].error["code"] == "upstream_unavailable"
 
 
+async def test_a_person_reads_an_error_as_words(settings: Settings, ada: Caller) -> None:
+    async with lab(settings) as world:
+        typed = await say(world.jarvis, ada, "/lamps_fail")
+        asked = await say(world.jarvis, ada, "tell me about some broken lamp")
+    for events in (typed, asked):
+        text = only(events, "message")[-1].text
+        assert text.splitlines() == ["The lamp does not answer", "", "Change its battery."]
+
+
 async def test_wrong_arguments_are_named_to_the_model(settings: Settings, ada: Caller) -> None:
     policy = script(calls(call("lamps_light", nam="porch")), "Sorry.")
     async with lab(settings, policy) as world:
@@ -474,9 +478,8 @@ async def test_command_mode_waits_for_approval_too(settings: Settings, ada: Call
 
 
 async def test_nobody_reads_or_drives_another_persons_session(
-    settings: Settings, ada: Caller, viewer: Principal
+    settings: Settings, ada: Caller, vic: Caller
 ) -> None:
-    vic = Caller(viewer, Surface.CHAT)
     async with lab(settings, script("Hello Ada.")) as world:
         events = await say(world.jarvis, ada, "hello there my dear friend")
         session_id = events[0].session_id

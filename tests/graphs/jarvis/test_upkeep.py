@@ -11,7 +11,7 @@ from graphs.events import ChatEvent
 from graphs.jarvis.attachments import Attachment
 from graphs.jarvis.caretaker import Pace
 from graphs.jarvis.summary import LONG_THREAD
-from nebula.auth.principal import Caller, Principal, Surface
+from nebula.auth.principal import Caller
 from nebula.errors import InvalidInput, TooLarge
 from nebula.settings import Settings
 from tests.graphs.lab import DONE, Lab, call, calls, lab, only, say, script
@@ -22,11 +22,6 @@ FAST = Pace(beat=0.1, approvals=0.1, idle=0.1)
 @pytest.fixture(autouse=True)
 def _fresh() -> None:
     DONE.clear()
-
-
-@pytest.fixture
-def ada(admin: Principal) -> Caller:
-    return Caller(admin, Surface.CHAT)
 
 
 async def run_sql(world: Lab, statement: str) -> None:
