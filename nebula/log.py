@@ -20,7 +20,7 @@ _SECRET_TEXT = re.compile(
     r"(?P<address>\b[a-z][a-z0-9+.-]*://[^\s/:@]*:)[^\s/@]+(?=@)"
     r"|(?P<bearer>(?i:\bbearer\s+))[A-Za-z0-9._~+/=-]{8,}"
     r"|(?P<webhook>/webhooks/\d+/)[\w-]+"
-    r"|\b(?:sk|rk|pk|whsec|ghp|gho|github_pat|xox[abp]|glpat|nbk)[-_][A-Za-z0-9_-]{8,}"
+    r"|\b(?:sk|rk|pk|whsec|ghp|gho|github_pat|xox[abp]|glpat|jk)[-_][A-Za-z0-9_-]{8,}"
 )
 _DEPTH = 6
 _NOISY = (
@@ -32,6 +32,11 @@ _NOISY = (
     "alembic",
     "multipart",
     "apprise",
+    "chainlit",
+    "mcp",
+    "uvicorn",
+    "engineio",
+    "socketio",
 )
 
 

@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     model_embed: str = ""
     ollama_num_ctx: int = Field(8192, description="Context length asked of Ollama, in tokens")
 
+    warm_start: bool = Field(
+        True, description="Index the tools and the manual when starting, not when first needed"
+    )
     approval_minutes: float = 10.0
     approval_minutes_destructive: float = 2.0
     max_steps: int = Field(5, description="Tool rounds per request before Jarvis asks to go on")

@@ -16,7 +16,11 @@ from psycopg import sql
 from sqlalchemy import make_url
 
 from nebula.db.embedded import EmbeddedPostgres
+from nebula.db.engine import Database
 from nebula.db.migrate import migrate
+from nebula.llm.embedding import Embedder
+from nebula.tool.registry import Registry
+from nebula.tool.retrieval import ToolIndex
 
 _TEMPLATE = "nebula_template"
 _FAST = {
@@ -32,6 +36,13 @@ _FAST = {
 def folder_of(run: str) -> Path:
     """Return the folder that every worker of one test run shares."""
     return Path(tempfile.gettempdir()) / f"nebula-tests-{os.geteuid()}-{run[:12]}"
+
+
+async def _filled(address: str) -> None:
+    """Migrate, and keep the vectors of the real tools: making them takes seconds of every core."""
+    await migrate(address)
+    async with Database(address) as database:
+        await ToolIndex(Registry.discover("tools", "graphs"), Embedder(), database).warm()
 
 
 class TestServer:
@@ -94,7 +105,7 @@ class TestServer:
         building = f"{_TEMPLATE}_building"
         self._admin.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(building)))
         self._create(building, "template1")
-        asyncio.run(migrate(self._address(building)))
+        asyncio.run(_filled(self._address(building)))
         rename = sql.SQL("ALTER DATABASE {} RENAME TO {}")
         self._admin.execute(rename.format(sql.Identifier(building), sql.Identifier(_TEMPLATE)))
 

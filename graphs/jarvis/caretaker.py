@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from graphs.jarvis.crew import Crew
+from knowledge.manual import ensure_manual
 from memory.checkpoints import Checkpoints
 from memory.sessions import Housekeeping
 from memory.turns import Turns
@@ -18,6 +19,7 @@ from nebula.tool import approvals
 
 if TYPE_CHECKING:
     from graphs.jarvis.service import Jarvis
+    from nebula.app import Parts
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +44,7 @@ class Caretaker:
     checkpoints: Checkpoints
     events: Events
     idle_minutes: float
+    parts: "Parts"
     pace: Pace = Pace()
 
     @asynccontextmanager
@@ -52,7 +55,7 @@ class Caretaker:
             asyncio.create_task(self._every(self.pace.approvals, self.look_for_decisions)),
             asyncio.create_task(self._every(self.pace.idle, self.tidy)),
             asyncio.create_task(self._listen(), name="approvals"),
-            asyncio.create_task(self._warm(), name="tool-index"),
+            asyncio.create_task(self._prepare(), name="prepare"),
         ]
         try:
             yield
@@ -76,6 +79,16 @@ class Caretaker:
             await self.checkpoints.keep_latest([session_id])
         await self.checkpoints.keep_latest(self.jarvis.grown_threads())
 
+    async def _prepare(self) -> None:
+        """Do in the background what the first request would else wait for."""
+        if not self.parts.settings.warm_start:
+            return
+        try:
+            await self.parts.commands.index.warm()
+            await ensure_manual(self.parts)
+        except NebulaError as error:
+            log.warning("upkeep_failed", work="prepare", error=str(error))
+
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
             try:
@@ -83,13 +96,6 @@ class Caretaker:
             except NebulaError as error:
                 log.warning("upkeep_failed", work=work.__name__, error=str(error))
             await asyncio.sleep(seconds)
-
-    async def _warm(self) -> None:
-        """Have the tool index ready before somebody waits for it."""
-        try:
-            await self.crew.warm()
-        except NebulaError as error:
-            log.warning("upkeep_failed", work="tool-index", error=str(error))
 
     async def _listen(self) -> None:
         """Hear of decisions at once; looking again now and then is what can be relied on."""

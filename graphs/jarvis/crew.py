@@ -92,10 +92,6 @@ class Crew:
         # Sub-agents keep their pauses in the thread that asked them.
         self.agent_graph = _compiled(thinking, ToolAdapter([PLAN_TOOL]), None)
 
-    async def warm(self) -> None:
-        """Make ready what finds tools."""
-        await self._commands.index.rank("anything", None, 1)
-
     def model(self, profile: Profile, caller: Caller) -> BaseChatModel:
         """Return the model that thinks for an agent in one turn."""
         return self._router.model(profile.tier, caller=caller)

@@ -246,6 +246,7 @@ async def open_jarvis(
             checkpoints=checkpoints,
             events=parts.events,
             idle_minutes=parts.settings.session_idle_minutes,
+            parts=parts,
             pace=pace or Pace(),
         )
         try:

@@ -1,6 +1,7 @@
 """Turns texts into vectors, off the event loop."""
 
 import asyncio
+import functools
 import os
 import threading
 from collections import OrderedDict
@@ -18,6 +19,7 @@ _REMEMBERED = 512
 """Short texts (queries repeat: the index, the router and the memory ask for the same one)."""
 
 _BATCH = 64
+_LOADING = threading.Lock()
 
 
 class Embedder:
@@ -28,8 +30,6 @@ class Embedder:
 
     def __init__(self) -> None:
         """Load nothing yet: the weights take a moment and not every process needs them."""
-        self._model: MiniLM | None = None
-        self._loading = threading.Lock()
         self._recent: OrderedDict[str, npt.NDArray[np.float32]] = OrderedDict()
 
     async def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
@@ -55,7 +55,7 @@ class Embedder:
         return self._recent[texts[0]].copy()
 
     def _compute(self, texts: list[str]) -> npt.NDArray[np.float32]:
-        model = self._loaded()
+        model = _loaded()
         batches = [texts[start : start + _BATCH] for start in range(0, len(texts), _BATCH)]
         if len(batches) < 2:
             return model.encode(texts)
@@ -63,10 +63,15 @@ class Embedder:
         with ThreadPoolExecutor(max(1, (os.cpu_count() or 2) - 1)) as pool:
             return np.concatenate(list(pool.map(model.encode, batches)))
 
-    def _loaded(self) -> "MiniLM":
-        with self._loading:
-            if self._model is None:
-                from nebula.llm.minilm import MiniLM
 
-                self._model = MiniLM()
-            return self._model
+def _loaded() -> "MiniLM":
+    with _LOADING:
+        return _model()
+
+
+@functools.cache
+def _model() -> "MiniLM":
+    """Load the weights once per process: they are 90 MB and never change."""
+    from nebula.llm.minilm import MiniLM
+
+    return MiniLM()

@@ -47,6 +47,10 @@ class Ranks(Protocol):
         """Return the best `k` of the named tools, best first."""
         ...
 
+    async def warm(self) -> None:
+        """Get ready, so that the first request does not wait for it."""
+        ...
+
 
 class CommandMode:
     """Turns sentences into tool calls, questions back, or plain answers."""
