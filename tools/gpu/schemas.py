@@ -103,19 +103,19 @@ class GpuStatus(Result):
         return [*said, f"Not answering: {', '.join(down)}."] if down else said
 
     def _table(self) -> Table:
-        columns = ["Card", "Loaded", "VRAM", "State"]
         rows: list[list[str]] = []
         for card in self.gpus:
+            here = [card.title] if len(self.gpus) > 1 else []
+            rows += [[*here, m.model or m.service, _gb(m.vram_gb), _state(m)] for m in card.loaded]
             rows += [
-                [card.title, m.model or m.service, _gb(m.vram_gb), _state(m)] for m in card.loaded
-            ]
-            rows += [
-                [card.title, p.name or f"process {p.pid}", _gb(p.vram_gb), "another program"]
+                [*here, p.name or f"process {p.pid}", _gb(p.vram_gb), "another program"]
                 for p in card.foreign
             ]
-            free = [card.title, "free", _gb(card.vram_free_gb), f"of {_gb(card.vram_total_gb)}"]
-            rows.append(free)
-        return Table(title="GPUs", columns=columns, rows=rows)
+            rows.append([*here, "free", _gb(card.vram_free_gb), f"of {_gb(card.vram_total_gb)}"])
+        columns = ["On the card", "VRAM", "State"]
+        if len(self.gpus) > 1:
+            return Table(title="GPUs", columns=["Card", *columns], rows=rows)
+        return Table(title=self.gpus[0].title, columns=columns, rows=rows)
 
 
 def _state(model: Loaded) -> str:

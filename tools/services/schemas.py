@@ -39,16 +39,20 @@ class ServiceList(Result):
                 "**The service map has mistakes and was not taken; the last good one is in force.**"
             )
             said += [f"`{escape(p)}`" for p in self.map_problems]
-        rows = [
-            [
-                s.name,
-                s.kind,
-                f"{s.node} (simulated)" if s.simulated and s.node != "simulated" else s.node,
-                "simulated" if s.simulated else s.state,
-                "" if s.latency_ms is None else f"{s.latency_ms:.0f} ms",
-                s.address if s.state == "up" or not s.reason else f"{s.address}: {s.reason}",
-            ]
-            for s in self.services
-        ]
-        columns = ["Service", "Kind", "Node", "State", "Latency", "Where"]
+        rows = [[s.name, s.kind, s.node, _state(s), _where(s)] for s in self.services]
+        columns = ["Service", "Kind", "Node", "State", "Where"]
         return [Markdown(text=" ".join(said)), Table(title="Services", columns=columns, rows=rows)]
+
+
+def _state(service: ServiceEntry) -> str:
+    """Return the state; a simulated service is never simply up."""
+    if service.simulated:
+        return "simulated"
+    took = "" if service.latency_ms is None else f" ({service.latency_ms:.0f} ms)"
+    return f"{service.state}{took}"
+
+
+def _where(service: ServiceEntry) -> str:
+    if service.simulated or not service.reason:
+        return service.address
+    return f"{service.address}: {service.reason}"

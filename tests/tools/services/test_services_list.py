@@ -27,7 +27,7 @@ def test_simulated_services_are_named_so_and_mistakes_of_the_map_are_shown() -> 
         map_problems=["service-map.yml line 3: services.0: unknown key 'vrm'"],
     )
     text = to_markdown(report.render())
-    assert "| fake | ollama | pc \\(simulated\\) | simulated |" in text
+    assert "| fake | ollama | pc | simulated |" in text
     assert "nothing listens there" in text
     assert "the last good one is in force" in text
     assert "line 3" in text
