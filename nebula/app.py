@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from nebula.db.engine import Database
     from nebula.events.bus import Events
     from nebula.gpu.broker import Broker
+    from nebula.gpu.open import Gpu
     from nebula.http import SafeFetch
     from nebula.llm.command.mode import CommandMode
     from nebula.llm.embedding import Embedder
-    from nebula.llm.router import Router
+    from nebula.llm.router import MakeCommandModel, Router
     from nebula.services.directory import ServiceDirectory
     from nebula.tool.approvals import Approvals
     from nebula.tool.audit import Audit
@@ -97,7 +98,6 @@ async def _parts(
     from nebula.http import SafeFetch, make_http
     from nebula.llm.command.open import command_model, open_commands
     from nebula.llm.embedding import Embedder
-    from nebula.llm.open import open_router
     from nebula.tool.approvals import Approvals
     from nebula.tool.audit import Audit
     from nebula.tool.registry import Registry
@@ -107,35 +107,49 @@ async def _parts(
     http = await stack.enter_async_context(make_http(transport))
     fetch = SafeFetch(allow_private=settings.allow_private_fetch, transport=transport)
     await stack.enter_async_context(fetch)
-    gpu = open_gpu(settings, http, db.conninfo, events)
-    services, broker, own = await stack.enter_async_context(gpu)
+    gpu = await stack.enter_async_context(open_gpu(settings, http, db.conninfo, events))
     embedder = Embedder()
     tools = registry or Registry.discover("tools", "graphs")
-    commands = open_commands(tools, embedder, db, services)
+    commands = open_commands(tools, embedder, db, gpu.services)
     command = partial(command_model, commands, tools)
-    opening = open_router(
-        settings,
-        db,
-        command=command,
-        evicted=own.evicted,
-        using=own.using,
-        transport=transport,
-    )
-    router = await stack.enter_async_context(opening)
-    broker.on_change.append(router.look_for_evictions)
     return Parts(
         settings=settings,
         db=db,
         http=http,
         fetch=fetch,
         events=events,
-        services=services,
-        broker=broker,
+        services=gpu.services,
+        broker=gpu.broker,
         embedder=embedder,
-        router=router,
+        router=await _router(stack, settings, db, command, gpu=gpu, transport=transport),
         auth=Auth(db, settings),
         approvals=Approvals(db, events, settings),
         audit=Audit(db),
         registry=tools,
         commands=commands,
     )
+
+
+async def _router(
+    stack: AsyncExitStack,
+    settings: Settings,
+    db: "Database",
+    command: "MakeCommandModel",
+    *,
+    gpu: "Gpu",
+    transport: "httpx.AsyncBaseTransport | None",
+) -> "Router":
+    """Open the router, which knows from the broker which models gave their card away."""
+    from nebula.llm.open import open_router
+
+    opening = open_router(
+        settings,
+        db,
+        command=command,
+        evicted=gpu.own.evicted,
+        using=gpu.own.using,
+        transport=transport,
+    )
+    router = await stack.enter_async_context(opening)
+    gpu.broker.on_change.append(router.look_for_evictions)
+    return router
