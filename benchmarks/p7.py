@@ -87,7 +87,7 @@ def make_corpus(seed: int = 7) -> Corpus:
     texts = [_words(rng, int(t), n) for n, t in enumerate(topic)]
     asked = rng.choice(PASSAGES, QUERIES, replace=False)
     questions = _unit(vectors[asked] + rng.normal(size=(QUERIES, 384)) * 0.02)
-    words = [" ".join(rng.choice(texts[n].split()[1:], 4, replace=False)) for n in asked]
+    words = [_question(rng, texts[n].split()) for n in asked]
     return Corpus(vectors, texts, questions, words)
 
 
@@ -101,6 +101,11 @@ def _words(rng: np.random.Generator, topic: int, number: int) -> str:
     own = rng.zipf(1.5, 20) % 200
     words = [f"w{n}" for n in common] + [f"t{topic}x{n}" for n in own]
     return f"p{number} " + " ".join(words)
+
+
+def _question(rng: np.random.Generator, passage: list[str]) -> str:
+    """Take two words that many passages have, and two of the passage's topic."""
+    return " ".join([*rng.choice(passage[1:41], 2), *rng.choice(passage[41:], 2)])
 
 
 async def fill(database: Database, corpus: Corpus, model: str) -> None:
@@ -225,11 +230,13 @@ async def _exact_hybrid(
 ) -> set[str]:
     """Answer as ours does for the same words, but with every passage measured."""
     values = product._values(who, product.Filters())
-    about = {"query": corpus.words[n], "model": model}
+    about = {"query": corpus.words[n], "model": model, "exact_rows": product.EXACT_ROWS}
     async with database.session() as session:
         plan = (await session.execute(PLAN, {**values, **about})).one()
         exact = product.reads_all(plan.readable, plan.total)
-        wanted = plan.words if exact else await product._look(session, plan)
+        wanted = plan.words
+        if not exact:
+            wanted = product.rare_words(plan.words, plan.usual or {}, plan.total)
         rows = await session.execute(
             BY_SCAN,
             {

@@ -29,47 +29,46 @@ def _statement(*parts: str, collections: str = "CAST(:collections AS bigint[])")
     return text(sql.replace("<collections>", collections))
 
 
-# How much there is to read, and the settings of this transaction.
+# How much there is to read, and the settings of this transaction. When the indexes are worth
+# using, also how common the question's words are, as PostgreSQL's own statistics have it.
 PLAN = _statement(
     """
     WITH shelf AS MATERIALIZED (
         SELECT coalesce(array_agg(id), '{}') AS ids FROM knowledge_collections
         WHERE model = :model AND (CAST(:collection AS text) IS NULL OR name = :collection)
+    ),
+    said AS MATERIALIZED (
+        SELECT tsvector_to_array(to_tsvector('english', :query)) AS words
+    ),
+    usual AS (
+        SELECT CAST(CAST(most_common_elems AS text) AS text[]) AS words,
+               most_common_elem_freqs AS shares
+        FROM pg_stats
+        WHERE schemaname = current_schema() AND tablename = 'knowledge_chunks'
+          AND attname = 'words' AND NOT inherited
     )
     SELECT (SELECT ids FROM shelf) AS collections,
            coalesce(sum(chunks) FILTER (WHERE may_read), 0) AS readable,
            coalesce(sum(chunks), 0) AS total,
            count(*) FILTER (WHERE may_read) AS documents,
-           tsvector_to_array(to_tsvector('english', :query)) AS words,
+           (SELECT words FROM said) AS words,
+           CASE WHEN sum(chunks) FILTER (WHERE may_read) > :exact_rows THEN (
+               SELECT json_build_object(
+                   'least', shares[cardinality(words) + 1],
+                   'shares', (SELECT json_object_agg(word, share)
+                              FROM unnest(usual.words, usual.shares) AS common (word, share)
+                              WHERE word = ANY (CAST((SELECT words FROM said) AS text[]))))
+               FROM usual) END AS usual,
            set_config('plan_cache_mode', 'force_generic_plan', true),
            set_config('hnsw.iterative_scan', 'strict_order', true),
+           set_config('hnsw.ef_search', '120', true),
            set_config('enable_seqscan', 'off', true)
     FROM (SELECT d.chunks, <rights> AS may_read FROM knowledge_documents d) counted
     """,
     collections="CAST((SELECT ids FROM shelf) AS bigint[])",
 )
 
-# How common the question's words are in the passages, as PostgreSQL's own statistics have it,
-# and how widely the vector index is to look.
-LOOK = text(
-    """
-    SELECT set_config('hnsw.ef_search', :ef, true), usual.least,
-           (SELECT json_object_agg(word, share)
-            FROM unnest(usual.words, usual.shares) AS common (word, share)
-            WHERE word = ANY (CAST(:words AS text[]))) AS shares
-    FROM (VALUES (1)) one
-    LEFT JOIN (
-        SELECT words, shares, shares[cardinality(words) + 1] AS least
-        FROM (
-            SELECT CAST(CAST(most_common_elems AS text) AS text[]) AS words,
-                   most_common_elem_freqs AS shares
-            FROM pg_stats
-            WHERE schemaname = current_schema() AND tablename = 'knowledge_chunks'
-              AND attname = 'words' AND NOT inherited
-        ) kept
-    ) usual ON true
-    """
-)
+LOOK_WIDER = text("SELECT set_config('hnsw.ef_search', :ef, true)")
 
 # `every` wants all words, phrases and exclusions as they were asked; `loose` any rare word.
 _ASKED = """

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from knowledge.queries import (
     BY_INDEX,
     BY_SCAN,
-    LOOK,
+    LOOK_WIDER,
     NEIGHBOURS,
     PLAN,
 )
@@ -112,10 +112,13 @@ class Search:
         narrowed = filters or Filters()
         async with self._db.session() as session:
             values = _values(who, narrowed)
-            about = {"query": query, "model": self._embedder.name}
+            about = {"query": query, "model": self._embedder.name, "exact_rows": EXACT_ROWS}
             plan = (await session.execute(PLAN, {**values, **about})).one()
             exact = reads_all(plan.readable, plan.total)
-            wanted = plan.words if exact else await _look(session, plan)
+            wanted = plan.words
+            if not exact:
+                wanted = rare_words(plan.words, plan.usual or {}, plan.total)
+                await _look_wider(session, plan.readable / plan.total)
             rows = await session.execute(
                 BY_SCAN if exact else BY_INDEX,
                 {
@@ -154,34 +157,30 @@ def relevant(hit: Hit) -> bool:
     return hit.whole or hit.similarity >= MIN_SIMILARITY
 
 
-def rare_words(
-    words: Sequence[str], shares: Mapping[str, float], least: float, passages: int
-) -> list[str]:
+def rare_words(words: Sequence[str], usual: Mapping[str, Any], passages: int) -> list[str]:
     """Return the rarest words whose passages together are few enough to rank them all.
 
-    `shares` tells how large a share of the passages holds a common word; every other word is in
-    at most a share of `least`. The rarest word always stands.
+    `usual` holds how large a share of the passages has a common word (`shares`); every other
+    word is in at most a share of `least`. The rarest word always stands.
     """
-    by_share = sorted(words, key=lambda word: shares.get(word, least))
+    least = float(usual.get("least") or 0.0)
+    shares = usual.get("shares") or {}
+    by_share = sorted(words, key=lambda word: float(shares.get(word, least)))
     kept: list[str] = []
     budget = MAX_CANDIDATES / max(passages, 1)
     for word in by_share:
-        budget -= shares.get(word, least)
+        budget -= float(shares.get(word, least))
         if kept and budget < 0:
             break
         kept.append(word)
     return kept
 
 
-async def _look(session: "AsyncSession", plan: "Row[Any]") -> list[str]:
-    """Set how widely the index looks, and return the words that may fetch candidates.
-
-    The fewer passages are readable, the more of them the index has to meet.
-    """
-    ef = min(_MAX_EF, round(100 * plan.total / plan.readable))
-    found = (await session.execute(LOOK, {"ef": str(ef), "words": plan.words})).one()
-    shares = {word: float(share) for word, share in (found.shares or {}).items()}
-    return rare_words(plan.words, shares, float(found.least or 0.0), plan.total)
+async def _look_wider(session: "AsyncSession", share: float) -> None:
+    """Let the index meet more passages when fewer of them are readable."""
+    if share < 0.8:
+        ef = min(_MAX_EF, round(120 / share))
+        await session.execute(LOOK_WIDER, {"ef": str(ef)})
 
 
 def _values(who: Principal, filters: Filters) -> dict[str, object]:

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from knowledge.library import Visibility
-from knowledge.search import Filters, reads_all, relevant
+from knowledge.search import Filters, rare_words, reads_all, relevant
 from nebula.auth.principal import Role
 
 NOTES = """# Home
@@ -149,6 +149,20 @@ def test_few_readable_passages_or_a_small_share_are_measured_one_by_one():
     assert not reads_all(50_000, 50_000)
 
 
+@pytest.mark.parametrize(
+    ("shares", "kept"),
+    [
+        ({}, ["a", "b", "c"]),
+        ({"a": 0.5, "b": 0.9}, ["c"]),
+        ({"a": 0.5, "b": 0.9, "c": 0.4}, ["c"]),
+        ({"a": 0.003, "b": 0.9}, ["c", "a"]),
+    ],
+)
+def test_only_words_with_few_passages_fetch_candidates(shares, kept):
+    usual = {"least": 0.0001, "shares": shares}
+    assert sorted(rare_words(["a", "b", "c"], usual, 100_000)) == sorted(kept)
+
+
 async def scattered(database, embedder, rows, mine):
     """Fill the tables with clustered vectors; `mine` documents of 100 belong to Ann."""
     rng = np.random.default_rng(7)
@@ -201,11 +215,12 @@ async def scattered(database, embedder, rows, mine):
     return vectors
 
 
-@pytest.mark.parametrize(("mine", "exact"), [(1, True), (92, False), (100, False)])
+@pytest.mark.parametrize(("mine", "exact"), [(1, True), (8, False), (100, False)])
 async def test_recall_holds_under_the_permission_filter(
-    database, embedder, search, person, mine, exact
+    database, embedder, search, person, monkeypatch, mine, exact
 ):
-    rows = 5_600
+    monkeypatch.setattr("knowledge.search.EXACT_ROWS", 200)
+    rows = 4_000
     vectors = await scattered(database, embedder, rows, mine)
     readable = np.arange(rows) % 100 < mine
     recalls = []
