@@ -1,7 +1,12 @@
 """The sentences that describe a tool: what a router compares a request with."""
 
+import inspect
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import yaml
 
 from nebula.tool.definition import AnyTool
 
@@ -11,7 +16,7 @@ _FORMS_KEPT = 4
 
 
 def phrases_of(tool: AnyTool) -> list[str]:
-    """Return the tool's description, its sentences without slots, and its examples."""
+    """Return the tool's description, its sentences without slots, its examples and phrases."""
     name = tool.name.replace("_", " ")
     described = [
         f"{parameter.replace('_', ' ')}: {field.description}"
@@ -22,7 +27,17 @@ def phrases_of(tool: AnyTool) -> list[str]:
     for template in tool.says:
         found += plain_forms(template)
     found += tool.examples
+    found += more_phrases(tool)
     return list(dict.fromkeys(found))
+
+
+def more_phrases(tool: AnyTool) -> list[str]:
+    """Return further ways to ask for a tool, from the `phrases.yml` beside its code."""
+    path = Path(inspect.getfile(tool.fn)).with_name("phrases.yml")
+    if not path.exists():
+        return []
+    content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return [str(phrase) for phrase in content.get(tool.name, [])]
 
 
 def plain_forms(template: str, limit: int = _FORMS_KEPT) -> list[str]:

@@ -21,11 +21,12 @@ from nebula.tool.retrieval import Ranked
 MANUAL = "knowledge_search"
 """The tool that answers questions when it is among the tools."""
 
-SURE, APART = 0.58, 0.04
-"""A read-only tool runs by itself from this cosine on, this far before the next."""
+SURE, APART = 0.58, 0.08
+"""A read-only tool runs by itself from this cosine on, this far before the next in score.
 
-NEAR = 0.45
-"""Below this cosine of the best tool, a question is one for the manual."""
+On utterances that tools were not described for, one in ten such runs is still the wrong one,
+which is why nothing that changes the world ever runs on them.
+"""
 
 FLOOR = 0.36
 """Below this cosine nothing is even offered."""
@@ -226,7 +227,8 @@ class CommandMode:
         if near and _clear(near) and by_name[near[0].name].effect is Effect.READ:
             tool = by_name[near[0].name]
             return self._call_or_ask(tool, topic(tool, bare, self._templates.known))
-        if manual is not None and is_question(bare) and (not near or near[0].cosine < NEAR):
+        asked = manual is not None and is_question(bare)
+        if manual is not None and asked and not near:
             return self._look_up(manual, text)
         if not near:
             return Unknown(
@@ -234,8 +236,16 @@ class CommandMode:
                 + abilities(tools, self._about)
             )
         offered = [by_name[each.name] for each in near]
-        said = {tool.name: fill(tool, bare, self._templates.known) for tool in offered}
+        if manual is not None and asked and manual not in offered:
+            offered = [*offered[: _OFFERED - 1], manual]
+        said = {tool.name: self._evidence(tool, bare) for tool in offered}
         return self._offer(offered, said)
+
+    def _evidence(self, tool: AnyTool, text: str) -> dict[str, str]:
+        """Return what an offer carries: for the manual the question, else typed evidence."""
+        if tool.name == MANUAL:
+            return topic(tool, text, self._templates.known)
+        return fill(tool, text, self._templates.known)
 
     def _look_up(self, manual: AnyTool, text: str) -> Answer:
         query = next((s.name for s in slots_of(manual).values() if s.required), "query")

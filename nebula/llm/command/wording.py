@@ -30,9 +30,9 @@ _QUESTION = re.compile(
     re.IGNORECASE,
 )
 _HOW_TO = re.compile(
-    r"^(?:how (?:do|can|could|should|would|does|to)\b|what (?:is an?|are|does|do)\b|why\b|explain\b"
-    r"|where (?:do|can|is the manual)\b|can i\b|could i\b|do i (?:need|have)\b|is it possible\b"
-    r"|tell me (?:about|how|why)\b|what'?s the difference\b)",
+    r"^(?:how (?:do|can|could|should|would) (?:i|we|you|one)\b|how to\b|explain\b"
+    r"|what (?:is|'s) an? |what'?s an? |is it possible\b|tell me (?:about|how|why)\b"
+    r"|what'?s the difference\b|what is the difference\b)",
     re.IGNORECASE,
 )
 
