@@ -3,14 +3,17 @@
 import asyncio
 import fcntl
 import gc
+import hashlib
 import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import psycopg
 from psycopg import sql
 from sqlalchemy import make_url
@@ -33,6 +36,22 @@ _FAST = {
 }
 
 
+class _Remembering(Embedder):
+    """Keeps big batches of vectors between runs: the catalogue's take seconds to compute."""
+
+    async def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        key = hashlib.sha256("\n".join([self.name, *texts]).encode()).hexdigest()
+        kept = Path(tempfile.gettempdir()) / f"nebula-test-vectors-{os.geteuid()}-{key[:32]}.npy"
+        if kept.exists():
+            known: npt.NDArray[np.float32] = np.load(kept)
+            return known
+        vectors = await super().embed(texts)
+        draft = kept.with_suffix(f".{uuid.uuid4().hex}.npy")
+        np.save(draft, vectors)
+        draft.replace(kept)
+        return vectors
+
+
 def folder_of(run: str) -> Path:
     """Return the folder that every worker of one test run shares."""
     return Path(tempfile.gettempdir()) / f"nebula-tests-{os.geteuid()}-{run[:12]}"
@@ -42,7 +61,7 @@ async def _filled(address: str) -> None:
     """Migrate, and keep the vectors of the real tools: making them takes seconds of every core."""
     await migrate(address)
     async with Database(address) as database:
-        await ToolIndex(Registry.discover("tools", "graphs"), Embedder(), database).warm()
+        await ToolIndex(Registry.discover("tools", "graphs"), _Remembering(), database).warm()
 
 
 class TestServer:
