@@ -5,9 +5,10 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from nebula.auth.principal import Role
 from nebula.auth.service import Auth
 from nebula.db.engine import Database
 from nebula.settings import Settings
+from tests.fakes.openai import FakeOpenAI
+from tests.fakes.scripted import Policy
+from tests.fakes.serve import serve
 
 T = TypeVar("T")
 
@@ -65,6 +69,7 @@ class Site:
     url: str
     database_url: str
     home: Path
+    model: FakeOpenAI
 
     def auth(self, work: Callable[[Auth], Awaitable[T]]) -> T:
         """Do something with the server's people; Playwright has this thread's event loop."""
@@ -104,10 +109,65 @@ class Site:
             timeout=10,
         )
 
+    @contextmanager
+    def thinking(self, policy: Policy) -> Iterator[None]:
+        """Let a scripted model think while the block runs; else Jarvis is in command mode."""
+        self.model.policy = policy
+        self._switch("auto")
+        try:
+            yield
+        finally:
+            self._switch("command")
+
+    def _switch(self, model: str) -> None:
+        with self.rest(self.token("operator")) as rest:
+            answer = rest.post("/api/tools/jarvis_switch", json={"model": model})
+            assert answer.status_code == 200, answer.text
+
+    def warm_up(self) -> None:
+        """Let Jarvis read its tools once, so that no test pays for it."""
+        self.person("operator")
+        self._switch("command")
+        with self.rest(self.token("operator")) as rest:
+            headers = {"Accept": "application/json"}
+            body = {"message": "what is there"}
+            rest.post("/api/jarvis/chat", json=body, headers=headers, timeout=90)
+
 
 @contextmanager
 def running(database_url: str, home: Path) -> Iterator[Site]:
     """Run `ui.server` over a database until the block ends."""
+    with (
+        _in_thread(FakeOpenAI()) as (model, model_url),
+        _served(database_url, home, model_url) as url,
+    ):
+        site = Site(url, database_url, home, model)
+        site.warm_up()
+        yield site
+
+
+@contextmanager
+def _in_thread(model: FakeOpenAI) -> Iterator[tuple[FakeOpenAI, str]]:
+    """Serve the model on a loop of its own: the browser has this thread's."""
+    started: Future[str] = Future()
+    stop = threading.Event()
+
+    async def serving() -> None:
+        async with serve(model) as url:
+            started.set_result(url)
+            await asyncio.to_thread(stop.wait)
+
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(lambda: asyncio.run(serving()))
+        try:
+            yield model, started.result(20)
+        finally:
+            stop.set()
+            done.result(20)
+
+
+@contextmanager
+def _served(database_url: str, home: Path, model_url: str) -> Iterator[str]:
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
     (home / "service-map.yml").write_text(MAP, encoding="utf-8")
@@ -118,6 +178,10 @@ def running(database_url: str, home: Path) -> Iterator[Site]:
         "JARVIS_SERVICE_MAP": str(home / "service-map.yml"),
         "DATABASE_URL": database_url,
         "OLLAMA_HOST": "http://127.0.0.1:9",
+        "OPENAI_BASE_URL": f"{model_url}/v1",
+        "OPENAI_API_KEY": "test",
+        "JARVIS_MODEL_SMALL": "openai:gpt-test",
+        "JARVIS_MODEL_LARGE": "openai:gpt-test",
         "CHAINLIT_ENV_FILE": str(home / "no.env"),
         "PYTHONPATH": str(Path.cwd()),
     }
@@ -132,7 +196,7 @@ def running(database_url: str, home: Path) -> Iterator[Site]:
         )
         try:
             _until_ready(url, process, log)
-            yield Site(url, database_url, home)
+            yield url
         finally:
             process.terminate()
             try:

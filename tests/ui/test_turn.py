@@ -16,6 +16,7 @@ from graphs.events import (
     TokenEvent,
     ToolEvent,
 )
+from nebula.tool.render import to_markdown
 from nebula.tool.result import Choices, Image, Markdown, Plot, Table
 from ui.chat.screen import Element, Recording, Step
 from ui.chat.turn import Turn
@@ -80,6 +81,18 @@ async def test_blocks_are_shown_in_place_of_the_text_that_says_the_same() -> Non
         ("custom", "Choices"),
     ]
     assert all(e["forId"] == "m" for e in recording.elements)
+
+
+async def test_an_answer_that_only_repeats_a_result_is_shown_as_that_result() -> None:
+    blocks = [Table(columns=["name"], rows=[["a"]])]
+    recording = await drawn(
+        ToolEvent(call_id="c", name="gpu_status", status="done", blocks=blocks),
+        MessageEvent(message_id="m", text=to_markdown(blocks)),
+        MessageEvent(message_id="n", text="There is one card, called a."),
+    )
+    assert [(e["name"], e["forId"]) for e in recording.elements] == [("ResultTable", "m")]
+    assert step(recording, "m")["output"] == ""
+    assert step(recording, "n")["output"] == "There is one card, called a."
 
 
 async def test_a_plot_travels_inside_its_element_and_fits_the_page() -> None:

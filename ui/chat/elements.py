@@ -83,20 +83,20 @@ def _themed(block: Plot) -> dict[str, object]:
     layout.pop("template", None)
     layout.pop("width", None)
     dressed = {
+        "bargap": 0.35,
+        "height": 300,
+        **layout,
         "autosize": True,
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"family": _FONT, "size": 13, "color": ink},
         "colorway": ["#2fb89c", "#7f93f5", "#e0a33c", "#b07fe0", "#e56b77"],
-        "margin": {"l": 48, "r": 16, "t": 44 if block.title else 16, "b": 40},
-        "height": 300,
-        "bargap": 0.35,
+        "margin": {"l": 8, "r": 16, "t": 56, "b": 8, "pad": 6},
         "legend": {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"},
-        **layout,
     }
     for name in ("xaxis", "yaxis"):
         dressed[name] = {**axis, **(layout.get(name) or {})}
     if block.title:
-        dressed["title"] = {"text": block.title, "font": {"size": 15}, "x": 0, "xref": "paper"}
+        dressed["title"] = {"text": block.title, "font": {"size": 15}, "x": 0.01, "y": 0.96}
     config = {"displayModeBar": False, "responsive": True}
     return {"data": figure.get("data", []), "layout": dressed, "config": config}

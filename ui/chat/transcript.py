@@ -22,7 +22,8 @@ async def drawn(session_id: str, principal: Principal) -> Drawn:
         principal, state=None, session_id=session_id, limit=200
     )
     recording = Recording()
-    by_call = {approval.call_id: approval for approval in approvals}
+    # The executor knows a call by its session and id together, the transcript by its id.
+    by_call = {a.call_id.removeprefix(f"{session_id}:"): a for a in approvals}
     for message in messages:
         if message.role == "user":
             await recording.step(_said(message))

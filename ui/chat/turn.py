@@ -1,7 +1,7 @@
 """Draws one turn: Jarvis's events in, Chainlit's messages, steps and elements out."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import singledispatchmethod
 from typing import Any
@@ -20,7 +20,7 @@ from graphs.events import (
     ToolEvent,
 )
 from nebula.tool.render import escape, to_markdown
-from nebula.tool.result import Image, Plot
+from nebula.tool.result import Block, Image, Plot
 from ui.chat import elements
 from ui.chat.icons import icon_of
 from ui.chat.screen import Screen, Step
@@ -43,6 +43,8 @@ class Turn:
         self._at = at
         self._streams: dict[str, Step] = {}
         self._tools: dict[str, Step] = {}
+        # Results by the text that says the same: an answer that only repeats one is shown as it.
+        self._shown: dict[str, Sequence[Block]] = {}
         self._turn_id = run_id
 
     async def begin(self, parent_id: str | None = None) -> None:
@@ -94,6 +96,7 @@ class Turn:
             step["output"] = error_text(event.error)
         elif event.blocks:
             step["output"] = to_markdown(event.blocks)
+            self._shown[step["output"].strip()] = event.blocks
         elif event.result is not None:
             step["output"] = f"```json\n{_json(event.result)}\n```"
         _with_status(step, event.status)
@@ -122,9 +125,10 @@ class Turn:
     @show.register
     async def _finished(self, event: MessageEvent) -> None:
         self._streams.pop(event.message_id, None)
-        text = elements.text_of(event.blocks) if event.blocks else event.text
+        blocks = event.blocks or self._shown.get(event.text.strip(), ())
+        text = elements.text_of(blocks) if blocks else event.text
         await self._screen.step(self._message(event.message_id, text))
-        for element in elements.elements_of(event.blocks, event.message_id):
+        for element in elements.elements_of(blocks, event.message_id):
             await self._screen.element(element)
 
     @show.register

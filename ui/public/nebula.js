@@ -25,6 +25,15 @@ window.addEventListener("message", (event) => {
   if (event.data?.nebula === "session") keepAddress(event.data.id);
 });
 
+// A lost connection may mean that the sign-in ended: the server is asked, not guessed.
+let asked = 0;
+async function checkSignIn() {
+  if (!document.getElementById("session-error") || Date.now() - asked < 2000) return;
+  asked = Date.now();
+  const answer = await fetch("/user", { credentials: "same-origin" }).catch(() => null);
+  if (answer?.status === 401) location.replace("/login");
+}
+
 // Chainlit puts a new session into the address only where the list of sessions is on the page,
 // which it is not on a phone.
 function keepAddress(id) {
@@ -52,6 +61,7 @@ const plots = new ResizeObserver(() => {
 });
 
 new MutationObserver(() => {
+  checkSignIn();
   for (const plot of document.querySelectorAll(".message-content:has(.js-plotly-plot):not([data-watched])")) {
     plot.dataset.watched = "";
     plots.observe(plot);
