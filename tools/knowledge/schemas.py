@@ -1,5 +1,6 @@
 """What the knowledge tools return, and how it is shown."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -14,6 +15,8 @@ from nebula.tool.result import Block, Markdown, Result, Table
 
 _SHOWN_FAILURES = 20
 _SNIPPET = 220
+_MARKS = re.compile(r"\*\*|`+|^\s*(?:[-*+>#]+|\d+\.)\s|^\s*\|?[-:| ]{3,}\|?$", re.MULTILINE)
+"""Markdown that only means something at the start of a line, or in pairs."""
 
 
 class FileOutcome(BaseModel):
@@ -122,7 +125,7 @@ def _quoted(passage: Passage) -> str:
 
 
 def _line(passage: Passage) -> str:
-    text = " ".join(passage.text.split())
+    text = " ".join(_MARKS.sub("", passage.text).split())
     snippet = text if len(text) <= _SNIPPET else text[:_SNIPPET].rsplit(" ", 1)[0] + " …"
     return f"- {_mark(passage.number)} *{escape(passage.citation)}*: {escape(snippet)}"
 

@@ -81,7 +81,7 @@ async def recall_search(
     rest="DELETE /recall/{memory}",
     selectors=["memory"],
     says=[
-        "forget [that|about] {memory}",
+        "forget (that|about|what) {memory}",
         "(stop remembering|do not remember) [that] {memory}",
         "(delete|remove) the memory [about] {memory}",
     ],
