@@ -11,6 +11,7 @@ from nebula.auth.principal import Caller, Principal, Surface
 from nebula.errors import NotAuthenticated, PermissionDenied
 
 COOKIE = "jarvis_session"
+LOOPBACK = frozenset({"127.0.0.1", "::1"})
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -96,6 +97,16 @@ def same_origin(origin: str, connection: HTTPConnection) -> bool:
     public = urlsplit(doors_of(connection).app.parts.settings.public_url).netloc.lower()
     known = {connection.headers.get("host", "").lower(), public} - {""}
     return parts.scheme in {"http", "https"} and host in known
+
+
+def client_address(connection: HTTPConnection) -> str:
+    """Return where a request comes from: past a reverse proxy on this machine, if there is one."""
+    direct = connection.client.host if connection.client else ""
+    forwarded = connection.headers.get("x-forwarded-for", "")
+    if direct in LOOPBACK and forwarded:
+        # The last entry is the one our own proxy wrote; those before it may be made up.
+        return forwarded.rpartition(",")[2].strip()
+    return direct
 
 
 async def _by_key(connection: HTTPConnection, doors: Doors) -> Principal | None:

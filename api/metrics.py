@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
 from starlette.responses import Response
 
-from api.identity import identify
+from api.identity import LOOPBACK, client_address, identify
 from nebula.errors import PermissionDenied
 
 router = APIRouter()
@@ -16,7 +16,6 @@ STREAMS = Gauge("jarvis_open_streams", "Open server-sent event streams", ["strea
 TURNS = Counter("jarvis_chat_turns", "Chat turns by outcome", ["outcome"])
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_LOOPBACK = frozenset({"127.0.0.1", "::1"})
 
 
 def observe_request(method: str, route: str, status: int, seconds: float) -> None:
@@ -29,8 +28,7 @@ def observe_request(method: str, route: str, status: int, seconds: float) -> Non
 @router.get("/metrics", include_in_schema=False)
 async def metrics(request: Request) -> Response:
     """Return all figures; from other machines only with a key that may read observe."""
-    direct = request.client is not None and request.client.host in _LOOPBACK
-    if not direct or "x-forwarded-for" in request.headers or "forwarded" in request.headers:
+    if client_address(request) not in LOOPBACK or "forwarded" in request.headers:
         caller = await identify(request)
         if not caller.principal.can("observe:read"):
             raise PermissionDenied("Reading metrics needs the permission observe:read")

@@ -37,7 +37,7 @@ _STATUSES = {
     "503": "The database or another system does not answer",
     "504": "It took too long",
 }
-_OPEN = frozenset({"/api/auth/sign-in", "/api/auth/link/{token}", "/healthz", "/readyz"})
+_OPEN = frozenset({"/api/auth/sign-in", "/api/auth/link/{token}"})
 
 
 def document(api: FastAPI, registry: Registry, *, prefix: str = "/api") -> dict[str, Any]:

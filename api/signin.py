@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 
 from api.bodies import json_body, takes
 from api.doors import Open
-from api.identity import COOKIE, Person, Who, require_same_origin
+from api.identity import COOKIE, Person, Who, client_address, require_same_origin
 from api.pages import link_page
 from nebula.auth.keys import ApiKey, NewKey
 from nebula.auth.logins import Login, SignIn
@@ -95,7 +95,7 @@ async def sign_in(
     if "origin" in request.headers:
         require_same_origin(request)
     done = await open_.app.parts.auth.sign_in(
-        body.name, body.password, device=_device(request), address=_address(request)
+        body.name, body.password, device=_device(request), address=client_address(request)
     )
     return _with_cookie(request, done, _signed_in(done))
 
@@ -116,7 +116,7 @@ async def use_link(token: str, request: Request, open_: Open) -> Response:
         require_same_origin(request)
     try:
         done = await open_.app.parts.auth.logins.use_link(
-            token, device=_device(request), address=_address(request)
+            token, device=_device(request), address=client_address(request)
         )
     except NotAuthenticated as error:
         if html:
@@ -160,7 +160,7 @@ async def set_password(
     if user.has_password:
         await auth.confirm(user.name, body.current)
     await auth.people.update(user.id, password=body.password)
-    done = await auth.logins.open(user.id, device=_device(request), address=_address(request))
+    done = await auth.logins.open(user.id, device=_device(request), address=client_address(request))
     return _with_cookie(request, done, _signed_in(done))
 
 
@@ -242,7 +242,3 @@ def _me(principal: Principal) -> Me:
 
 def _device(request: Request) -> str:
     return request.headers.get("user-agent", "")
-
-
-def _address(request: Request) -> str:
-    return request.client.host if request.client else ""

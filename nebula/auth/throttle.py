@@ -11,14 +11,15 @@ from nebula.db.engine import Database
 from nebula.errors import RateLimited
 
 # Counts the attempt as failed before the password is looked at, so that many at once cannot
-# slip through; returns no row while the key has to wait. Quiet for 15 minutes forgets.
+# slip through; returns no row while the key has to wait: 10 seconds, then 20, 40 and so on. Quiet
+# for 15 minutes forgets.
 _TAKE = text("""
 INSERT INTO auth_attempts AS a (key, failures, last_at) VALUES (:key, 1, now())
 ON CONFLICT (key) DO UPDATE SET
     failures = CASE WHEN a.last_at < now() - interval '15 minutes' THEN 1 ELSE a.failures + 1 END,
     last_at = now()
 WHERE a.failures < :free OR a.last_at < now() - interval '15 minutes'
-   OR a.last_at + make_interval(secs => least(:most, power(2, least(a.failures - :free, 20)))) < now()
+   OR a.last_at + make_interval(secs => least(:most, 10 * power(2, least(a.failures - :free, 20)))) < now()
 RETURNING failures
 """)
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from sqlalchemy import func, insert, select
 
 from nebula.errors import NebulaError
+from nebula.llm.metrics import observe
 from nebula.llm.models import LlmCall
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Usage:
 
     def record(self, call: CallRecord) -> None:
         """Note a call; costs nothing now."""
+        observe(call)
         self._waiting.append(call)
 
     async def flush(self) -> None:

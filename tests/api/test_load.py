@@ -42,4 +42,6 @@ async def test_two_hundred_turns_at_once_are_all_answered_with_their_own_answer(
             )
             async with http:
                 figures = await drive(http, TURNS, TURNS)
+                told = (await http.get("/metrics")).text
     assert figures.outcomes == {"answered": TURNS}
+    assert 'jarvis_model_calls_total{model="gpt-test",outcome="ok",provider="openai"}' in told

@@ -60,6 +60,19 @@ async def test_guessing_is_told_to_wait(nobody: httpx.AsyncClient) -> None:
     assert statuses[:5] == [401] * 5 and 429 in statuses[5:]
 
 
+async def test_guessing_is_counted_per_address_behind_a_proxy_too(
+    server: FastAPI, nobody: httpx.AsyncClient
+) -> None:
+    async def guess(number: int, address: str) -> int:
+        body = {"name": f"user{number}", "password": "wrong one"}
+        headers = {"X-Forwarded-For": f"1.2.3.{number}, {address}"}
+        return (await nobody.post("/api/auth/sign-in", json=body, headers=headers)).status_code
+
+    assert [await guess(n, "10.0.0.9") for n in range(20)] == [401] * 20
+    assert await guess(20, "10.0.0.9") == 429
+    assert await guess(21, "10.0.0.8") == 401
+
+
 async def test_looking_at_a_link_does_not_use_it_up_but_pressing_its_button_does(
     nobody: httpx.AsyncClient, app: App
 ) -> None:
