@@ -1,7 +1,7 @@
 """What roles grant, and how grants combine."""
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nebula.auth.principal import Principal, Role
@@ -42,6 +42,7 @@ def test_a_role_may_do_this_and_not_that(role: Role, may: list[str], may_not: li
     assert not any(who.can(p) for p in may_not)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(ours=PATTERNS, theirs=PATTERNS, feature=PART, right=PART)
 def test_an_intersection_grants_exactly_what_both_grant(
     ours: frozenset[str], theirs: frozenset[str], feature: str, right: str
