@@ -10,6 +10,7 @@ from sqlalchemy import Connection, NullPool, create_engine, make_url
 
 from nebula.db.embedded import EmbeddedPostgres
 from nebula.db.migrate import metadata, script, upgrade
+from nebula.log import configure_logging
 
 
 def differences(connection: Connection) -> list[str]:
@@ -31,6 +32,7 @@ def split_branches() -> list[str]:
 
 def main() -> int:
     """Migrate a scratch database and report every difference."""
+    configure_logging(level="ERROR")
     found = split_branches()
     if not found:
         with tempfile.TemporaryDirectory(prefix="nebula-drift-") as home:

@@ -12,11 +12,13 @@ from nebula.db.base import Base
 from nebula.db.embedded import EmbeddedPostgres
 from nebula.db.migrate import config, metadata, script, upgrade
 from nebula.errors import InvalidInput
+from nebula.log import configure_logging
 from nebula.packages import LAYERS, checkout
 
 
 def main(arguments: list[str]) -> int:
     """Compare a scratch database with the folder's tables and write what is missing."""
+    configure_logging(level="ERROR")
     if len(arguments) != 2:
         sys.stderr.write('usage: python -m nebula.db.revision FOLDER "what changes"\n')
         return 2
