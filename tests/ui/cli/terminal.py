@@ -9,7 +9,7 @@ import select
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 from unittest.mock import patch
@@ -36,6 +36,7 @@ class Terminal:
 
     home: Path
     database_url: str = ""
+    more: dict[str, str] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -48,6 +49,7 @@ class Terminal:
             "OLLAMA_HOST": "http://127.0.0.1:1",
             "COLUMNS": "200",
             "NO_COLOR": "1",
+            **self.more,
         }
 
     def run(self, *arguments: str, text: str = "") -> Ended:
