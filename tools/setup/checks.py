@@ -93,7 +93,7 @@ def _ollama(ctx: Context, up: dict[str, Any]) -> Check:
             detail="Runs, but has no model",
             next_step="Load one: `ollama pull llama3.2:3b`.",
         )
-    return Check(name="Ollama", state=State.OK, detail=f"{count} models at {address}")
+    return Check(name="Ollama", state=State.OK, detail=f"{_count(count, 'model')} at {address}")
 
 
 def _openai(ctx: Context, up: dict[str, Any]) -> Check:
@@ -193,7 +193,9 @@ async def _manual(ctx: Context) -> list[Check]:
     listed = await ctx.calls.call_by_name("knowledge_list", {"collection": "manual", "limit": 1})
     pages = listed.model_dump()["total"]
     if pages:
-        return [Check(name="Manual", state=State.OK, detail=f"{pages} pages, ask it anything")]
+        return [
+            Check(name="Manual", state=State.OK, detail=f"{_count(pages, 'page')}, ask it anything")
+        ]
     return [
         Check(
             name="Manual",
@@ -220,6 +222,10 @@ async def _users(ctx: Context) -> list[Check]:
     return [
         Check(name="Users", state=State.OK, detail=f"{len(users)}, administered by {admins[0]}")
     ]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 async def _disk(ctx: Context) -> list[Check]:

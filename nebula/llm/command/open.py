@@ -25,9 +25,17 @@ def open_commands(
 def known_names(services: "ServiceDirectory") -> SlotValues:
     """Return what `{service}` and `{node}` may stand for, read anew for each sentence."""
     return {
-        "service": services.names,
+        "service": lambda: _services_first(services),
         "node": lambda: [node.name for node in services.map.nodes],
     }
+
+
+def _services_first(services: "ServiceDirectory") -> list[str]:
+    """Put services before models and aliases: a list of choices shows only the first few."""
+    found = services.map.services
+    plain = [service.name for service in found if service.on_gpu]
+    models = [model.name for service in found for model in service.models]
+    return list(dict.fromkeys([*plain, *models, *services.names()]))
 
 
 def command_model(

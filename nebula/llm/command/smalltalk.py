@@ -127,12 +127,14 @@ def example(tool: AnyTool) -> str:
 
 def _example_of(tools: Sequence[AnyTool]) -> str:
     harmless = [tool for tool in tools if tool.effect is Effect.READ]
-    return example((harmless or list(tools))[0])
+    # What people ask for most has the most examples.
+    return example(max(harmless or tools, key=lambda tool: len(tool.examples)))
 
 
 def _starter(tools: Sequence[AnyTool]) -> str:
-    starters = [tool for tool in tools if tool.effect is Effect.READ and tool.examples][:2]
-    if not starters:
+    asked = [tool for tool in tools if tool.effect is Effect.READ and tool.examples]
+    favourites = sorted(asked, key=lambda tool: -len(tool.examples))[:2]
+    if not favourites:
         return "What shall I do?"
-    said = " or ".join(f"“{tool.examples[0]}”" for tool in starters)
+    said = " or ".join(f"“{tool.examples[0]}”" for tool in favourites)
     return f"What shall I do? For example {said}. Say “help” for everything I can do."

@@ -67,13 +67,16 @@ class Templates:
         from hassil.recognize import recognize_all
 
         compiled = {tool.name: self._of(tool) for tool in tools if tool.says}
-        intents = Intents(
-            language="en", intents={name: each.intent for name, each in compiled.items()}
-        )
         closed = self._known_lists()
         found: dict[str, Match] = {}
-        for lists in _opened(closed) if open_slots else [closed]:
-            for result in recognize_all(text, intents, slot_lists=lists):
+        for opened, lists in _opened(closed) if open_slots else [("", closed)]:
+            intents = {
+                name: each.intent
+                for name, each in compiled.items()
+                if not opened or opened in each.kept
+            }
+            matches = recognize_all(text, Intents(language="en", intents=intents), slot_lists=lists)
+            for result in matches:
                 match = _match(text, compiled[result.intent.name], result)
                 before = found.get(match.tool.name)
                 if before is None or match.rank < before.rank:
@@ -104,12 +107,12 @@ class Templates:
         return {name: made for name, (_, made) in self._lists.items()}
 
 
-def _opened(closed: "dict[str, SlotList]") -> "Iterator[dict[str, SlotList]]":
+def _opened(closed: "dict[str, SlotList]") -> "Iterator[tuple[str, dict[str, SlotList]]]":
     """Open one list at a time: two open ones side by side could share words anyhow."""
     from hassil.intents import WildcardSlotList
 
     for name in closed:
-        yield {**closed, name: WildcardSlotList(name=name)}
+        yield name, {**closed, name: WildcardSlotList(name=name)}
 
 
 def _compile(tool: AnyTool, dynamic: frozenset[str]) -> _Compiled:

@@ -276,15 +276,15 @@ def test_an_example_is_shown_for_a_tool_that_has_only_templates() -> None:
     assert example(home) == "turn lamp on"
 
 
-def test_matching_a_hundred_and_fifty_tools_takes_about_a_millisecond(mode: CommandMode) -> None:
+def test_matching_a_hundred_and_fifty_tools_takes_a_few_milliseconds(mode: CommandMode) -> None:
     import time
 
     many = _copies(15)
     mode.match_exact("warm up", many)
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(50):
         mode.match_exact("please do something that no template knows", many)
-    assert (time.perf_counter() - started) / 50 < 0.03
+    assert (time.process_time() - started) / 50 < 0.03
 
 
 def _copies(times: int) -> list[AnyTool]:
