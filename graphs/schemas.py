@@ -8,7 +8,8 @@ from nebula.tool.registry import Registry
 
 Schema = dict[str, Any]
 
-_NOISE = {"title"}
+# Lengths are checked when a call comes in, and the answer names the field.
+_NOISE = {"title", "minLength", "maxLength"}
 _DESCRIPTION = 400
 
 
@@ -46,7 +47,7 @@ def _of_tool(tool: AnyTool) -> Schema:
 
 
 def compact(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Drop what costs tokens and tells a model nothing: titles, nullable unions, null defaults."""
+    """Drop what costs tokens and tells a model little: titles, lengths, nullable unions."""
     kept = {key: value for key, value in schema.items() if key not in _NOISE}
     if isinstance(kept.get("additionalProperties"), bool):
         del kept["additionalProperties"]

@@ -54,8 +54,8 @@ class Caretaker:
             asyncio.create_task(self._every(self.pace.beat, self.jarvis.beat), name="turn-beat"),
             asyncio.create_task(self._every(self.pace.approvals, self.look_for_decisions)),
             asyncio.create_task(self._every(self.pace.idle, self.tidy)),
-            asyncio.create_task(self._listen(), name="approvals"),
-            asyncio.create_task(self._prepare(), name="prepare"),
+            asyncio.create_task(self._every(self.pace.approvals, self._listen), name="approvals"),
+            asyncio.create_task(self._attempt(self._prepare), name="prepare"),
         ]
         try:
             yield
@@ -83,26 +83,27 @@ class Caretaker:
         """Do in the background what the first request would else wait for."""
         if not self.parts.settings.warm_start:
             return
-        try:
-            await self.parts.commands.index.warm()
-            await ensure_manual(self.parts)
-        except NebulaError as error:
-            log.warning("upkeep_failed", work="prepare", error=str(error))
+        await self.parts.commands.index.warm()
+        await ensure_manual(self.parts)
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
-            try:
-                await work()
-            except NebulaError as error:
-                log.warning("upkeep_failed", work=work.__name__, error=str(error))
+            await self._attempt(work)
             await asyncio.sleep(seconds)
+
+    async def _attempt(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do one piece of work; whatever goes wrong with it, the next one is not given up."""
+        try:
+            await work()
+        except NebulaError as error:
+            log.warning("upkeep_failed", work=work.__name__, error=str(error))
+        except Exception:
+            # The outermost handler of this work: nothing above it would hear of a bug.
+            log.exception("upkeep_crashed", work=work.__name__)
 
     async def _listen(self) -> None:
         """Hear of decisions at once; looking again now and then is what can be relied on."""
         after = await self.events.last(approvals.STREAM)
         async for event in self.events.follow(approvals.STREAM, after):
             if event.kind == "approval.decided":
-                try:
-                    await self.look_for_decisions()
-                except NebulaError as error:
-                    log.warning("upkeep_failed", work="approvals", error=str(error))
+                await self._attempt(self.look_for_decisions)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 Graph = CompiledStateGraph[Any, TurnContext, Any, Any]
 COMMAND = "command"
+_TELLING = 3
+"""How many of the best tools say which sub-agents a request concerns."""
 
 
 class Place(Protocol):
@@ -90,7 +92,7 @@ class Crew:
         thinking = Thinking(Schemas(registry, [tool.schema for tool in own]))
         self.graph = _compiled(thinking, ToolAdapter(own), checkpoints)
         # Sub-agents keep their pauses in the thread that asked them.
-        self.agent_graph = _compiled(thinking, ToolAdapter([PLAN_TOOL]), None)
+        self.agent_graph = _compiled(thinking, ToolAdapter(), None)
 
     def model(self, profile: Profile, caller: Caller) -> BaseChatModel:
         """Return the model that thinks for an agent in one turn."""
@@ -119,6 +121,15 @@ class Crew:
         """Return the names of the tools that fit a text, best first."""
         tools = self.visible(caller, by_model=True)
         return await fitting(text, tools, profile, self._commands.index, read_only=read_only)
+
+    def concerned(self, tools: Sequence[str]) -> list[Profile]:
+        """Return the sub-agents whose field the best of these tools belong to."""
+        features = {self.executor.registry.get(name).feature for name in tools[:_TELLING]}
+        return [
+            agent
+            for agent in self.roster.agents
+            if any(agent.may_use(feature) for feature in features)
+        ]
 
     async def summary(self, transcript: Sequence[Message]) -> str:
         """Return a few sentences about a conversation."""

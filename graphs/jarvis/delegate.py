@@ -14,7 +14,7 @@ from graphs.context import TurnContext, joined
 from graphs.events import ChatEvent, MessageEvent, StepEvent, TokenEvent
 from graphs.schemas import function
 from graphs.wording import delimited, error_text
-from nebula.errors import InvalidInput
+from nebula.errors import InvalidInput, NebulaError
 from nebula.policy.labels import Label
 
 if TYPE_CHECKING:
@@ -44,7 +44,13 @@ class _Delegate:
             error = error_text(InvalidInput("Say what the agent shall do.", hint="task=…"))
             return ToolMessage(error, name=name, tool_call_id=call_id, status="error")
         turn.emit(StepEvent(id=call_id, name=self.agent.name, status="running", detail=task[:200]))
-        done = await self._work(task, request, turn)
+        try:
+            done = await self._work(task, request, turn)
+        except NebulaError as error:
+            turn.emit(
+                StepEvent(id=call_id, name=self.agent.name, status="failed", detail=str(error))
+            )
+            return ToolMessage(error_text(error), name=name, tool_call_id=call_id, status="error")
         said = str(done["messages"][-1].text)
         turn.emit(StepEvent(id=call_id, name=self.agent.name, status="done", detail=said[:500]))
         labels = str(done.get("labels", ""))

@@ -14,7 +14,7 @@ from graphs.jarvis.broadcast import Broadcast
 from graphs.jarvis.caretaker import Caretaker, Pace
 from graphs.jarvis.crew import Crew
 from graphs.jarvis.stream import TurnStream
-from graphs.jarvis.turn import Running, TurnRunner
+from graphs.jarvis.turn import Running, TurnRunner, asked
 from memory.checkpoints import open_checkpoints
 from memory.sessions import Housekeeping, Sessions
 from memory.turns import Answer, Turns, caller_of, principal_of
@@ -217,6 +217,9 @@ class Jarvis:
             for message in transcript
             if message.turn_id == turn_id and message.role == "assistant" and message.text
         ]
+        if state == "waiting":
+            pending = await self._app.parts.approvals.list(caller.principal, session_id=session_id)
+            events += [asked(approval) for approval in pending]
         outcome: Any = state if state in {"answered", "waiting", "cancelled"} else "failed"
         events.append(DoneEvent(outcome=outcome))
         for seq, event in enumerate(events, start=1):

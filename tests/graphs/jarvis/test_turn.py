@@ -96,6 +96,9 @@ async def test_an_approval_outlives_the_process(settings: Settings, ada: Caller)
         events = await say(before.jarvis, ada, "please smash the porch lamp")
     session_id, [approval] = events[0].session_id, only(events, "approval")
     async with lab(settings, script("It is gone.")) as after:
+        told = [event async for event in after.jarvis.follow(ada, session_id)]
+        assert only(told, "approval")[0].approval_id == approval.approval_id
+        assert told[-1].outcome == "waiting"
         await after.app.parts.approvals.decide(
             approval.approval_id, decision="approve", by=ada.principal, surface=Surface.CHAT
         )
