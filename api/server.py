@@ -41,7 +41,6 @@ def create_server(
     @asynccontextmanager
     async def lifespan(server: FastAPI) -> AsyncIterator[None]:
         from graphs.jarvis.service import open_jarvis
-        from knowledge.manual import manual_kept
         from nebula.app import open_app
 
         async with AsyncExitStack() as stack:
@@ -49,7 +48,6 @@ def create_server(
                 open_app(settings, registry=registry, http_transport=http_transport)
             )
             jarvis = await stack.enter_async_context(open_jarvis(app))
-            await stack.enter_async_context(manual_kept(app.parts))
             await stack.enter_async_context(mcp_app.lifespan(mcp_app))
             server.state.doors = api.state.doors = Doors(app, jarvis)
             yield

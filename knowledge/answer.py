@@ -1,5 +1,7 @@
 """Turns hits into passages a person can read: whole sections, numbered, with their place."""
 
+import re
+
 from pydantic import BaseModel, Field
 
 from knowledge.document import ARROW, display_name
@@ -8,8 +10,15 @@ from nebula.auth.principal import Principal
 from nebula.policy.labels import Label
 
 _LONGEST = 2_400
-_K = 60
-"""Reciprocal rank fusion's constant, as in the search itself."""
+_HEADING_WEIGHT = 0.5
+"""How much a heading that asks the very question lifts its section."""
+
+_SMALL_WORDS = frozenset({
+    "a", "an", "and", "are", "as", "at", "be", "by", "can", "could", "did", "do", "does", "for",
+    "from", "have", "how", "i", "if", "in", "is", "it", "its", "me", "my", "of", "on", "or", "our",
+    "should", "show", "tell", "that", "the", "their", "them", "there", "this", "to", "was", "we",
+    "what", "when", "where", "which", "who", "why", "will", "with", "would", "you", "your",
+})  # fmt: skip
 
 
 class Passage(BaseModel):
@@ -47,8 +56,8 @@ async def passages(
     The best one comes with its whole section, the others as they were found; passages next
     to each other in one section are one.
     """
-    found = await search.find(query, who, filters=filters, limit=limit * 3)
-    hits = await _headed(search, query, [hit for hit in found.hits if relevant(hit)])
+    found = await search.find(query, who, filters=filters, limit=max(10, limit * 3))
+    hits = sorted(filter(relevant, found.hits), key=lambda hit: -_weighed(hit, query))
     kept = _distinct(hits)[:limit]
     told: list[Passage] = []
     for number, hit in enumerate(kept, start=1):
@@ -57,15 +66,17 @@ async def passages(
     return told, found.documents
 
 
-async def _headed(search: Search, query: str, hits: list[Hit]) -> list[Hit]:
-    """Rank anew with the headings as a third list: a heading that asks the question answers it."""
-    if len(hits) < 2:
-        return hits
-    near = await search.likeness(query, [hit.heading.split(ARROW)[-1] for hit in hits])
-    by_heading = sorted(range(len(hits)), key=lambda at: -near[at])
-    place = {at: rank for rank, at in enumerate(by_heading)}
-    fused = sorted(range(len(hits)), key=lambda at: -(1 / (_K + at) + 1 / (_K + place[at])))
-    return [hits[at] for at in fused]
+def _weighed(hit: Hit, query: str) -> float:
+    """Weigh a hit's rank by how much its own heading and the question share (F1 of words)."""
+    asked, heading = _words(query), _words(hit.heading.split(ARROW)[-1])
+    shared = 2 * len(asked & heading) / ((len(asked) + len(heading)) or 1)
+    return hit.score * (1 + _HEADING_WEIGHT * shared)
+
+
+def _words(text: str) -> set[str]:
+    plain = text.lower().replace("e-mail", "email")
+    words = (word for word in re.findall(r"\w+", plain) if word not in _SMALL_WORDS)
+    return {re.sub(r"(ing|ed|es|s)$", "", word) if len(word) > 4 else word for word in words}
 
 
 def _distinct(hits: list[Hit]) -> list[Hit]:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from nebula.llm.embedding import Embedder
 
 Progress = Callable[[float], Awaitable[None]]
-_BATCH = 64
+_BATCH = 16
+"""Passages embedded at once: few, because a question that comes meanwhile waits for them."""
 _ATTEMPTS = 3
 
 

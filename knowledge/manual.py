@@ -1,19 +1,15 @@
 """The product's manual: always in knowledge, always this version's."""
 
 import asyncio
-from collections.abc import AsyncIterator, Set
-from contextlib import asynccontextmanager
+from collections.abc import Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import structlog
 from sqlalchemy import delete, select
 
 from knowledge.library import Fate, Library, Shelf, Visibility
 from knowledge.load.read import Limits, read
 from knowledge.models import Document
-from knowledge.settings import KnowledgeSettings
-from nebula.errors import NebulaError
 from nebula.policy.labels import Label
 
 if TYPE_CHECKING:
@@ -21,13 +17,10 @@ if TYPE_CHECKING:
     from nebula.db.engine import Database
     from nebula.llm.embedding import Embedder
 
-log = structlog.get_logger(__name__)
-
 COLLECTION = "manual"
 OWNER = "system"
 FOLDER = Path(__file__).parent / "docs"
 
-_AGAIN_SECONDS = 30.0
 _LIMITS = Limits(max_characters=1_000_000, max_pages=0, max_unpacked=0)
 _SHELF = Shelf(
     collection=COLLECTION,
@@ -45,32 +38,6 @@ async def ensure_manual(parts: "Parts") -> int:
     Pages that did not change cost one look each, so every start may call this.
     """
     return await index_manual(parts.db, parts.embedder, FOLDER)
-
-
-@asynccontextmanager
-async def manual_kept(parts: "Parts") -> AsyncIterator[None]:
-    """Bring the manual up to date in the background while the block runs."""
-    if not parts.settings_of(KnowledgeSettings).manual:
-        yield
-        return
-    task = asyncio.create_task(_until_done(parts), name="manual")
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-
-
-async def _until_done(parts: "Parts") -> None:
-    while True:
-        try:
-            changed = await ensure_manual(parts)
-        except NebulaError as error:
-            log.warning("manual_not_indexed", error=str(error))
-            await asyncio.sleep(_AGAIN_SECONDS)
-        else:
-            log.info("manual_indexed", changed=changed)
-            return
 
 
 async def index_manual(db: "Database", embedder: "Embedder", folder: Path) -> int:

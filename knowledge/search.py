@@ -34,7 +34,7 @@ EXACT_ROWS = 5_000
 EXACT_SHARE = 0.03
 """Below this share the HNSW index meets too few readable passages on its way: recall falls."""
 
-MIN_SIMILARITY = 0.25
+MIN_SIMILARITY = 0.32
 """Cosine below which a passage that does not hold every word of the question is noise."""
 
 MAX_CANDIDATES = 400
@@ -131,14 +131,6 @@ class Search:
                 },
             )
             return Found([_hit(row) for row in rows], plan.documents, exact)
-
-    async def likeness(self, query: str, texts: Sequence[str]) -> list[float]:
-        """Return each text's cosine with a question; an empty text is like nothing."""
-        vectors = await self._embedder.embed([query, *texts])
-        return [
-            float(vectors[0] @ vector) if text.strip() else -1.0
-            for text, vector in zip(texts, vectors[1:], strict=True)
-        ]
 
     async def around(self, hit: Hit, *, before: int = 2, after: int = 3) -> str:
         """Return a passage with its neighbours of the same section, as one text."""

@@ -20,7 +20,6 @@ class KnowledgeSettings(BaseSettings):
     roots: Annotated[tuple[Path, ...], NoDecode] = Field(
         (), description="Folders that may be read besides the data folder's inbox"
     )
-    manual: bool = Field(True, description="Keep the product's manual in knowledge")
     max_file_bytes: int = Field(20 * MIB, description="The largest single file or page")
     max_characters: int = Field(5_000_000, description="The most text kept of one document")
     max_pages: int = Field(3_000, description="The most pages of one PDF")

@@ -37,8 +37,6 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in list(os.environ):
         if name.startswith(_OURS) or name.lower().endswith("_proxy"):
             del os.environ[name]
-    # Indexing the manual takes a second or two of every server that a test starts.
-    os.environ["JARVIS_KNOWLEDGE_MANUAL"] = "false"
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

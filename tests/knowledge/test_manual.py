@@ -1,12 +1,15 @@
 """The product's manual: indexed at first start, kept at this version, found in plain words."""
 
 import asyncio
+import re
 
 import pytest
 from sqlalchemy import func, select
 
-from knowledge.manual import FOLDER, index_manual, manual_kept
+from knowledge.answer import passages
+from knowledge.manual import FOLDER, index_manual
 from knowledge.models import ChunkRow, Document
+from knowledge.search import Filters
 
 
 async def titles(database):
@@ -35,12 +38,36 @@ async def test_two_processes_that_start_at_once_index_the_manual_once(database, 
         assert await session.scalar(select(func.count(ChunkRow.id))) == 4
 
 
-async def test_the_manual_comes_in_the_background_of_a_running_server(app, monkeypatch):
-    monkeypatch.setenv("JARVIS_KNOWLEDGE_MANUAL", "true")
-    async with manual_kept(app.parts):
-        async with asyncio.timeout(60):
-            while len(await titles(app.parts.db)) < len(list(FOLDER.glob("*.md"))):
-                await asyncio.sleep(0.05)
+QUESTIONS = {
+    "how do I connect ComfyUI?": "connect-comfyui.md › How do I connect ComfyUI?",
+    "connect ComfyUI": "connect-comfyui.md › How do I connect ComfyUI?",
+    "how do I connect Ollama": "connect-ollama.md › How do I connect Ollama?",
+    "who can see my documents": "knowledge.md › Who can see what I add?",
+    "how long is an approval valid": "approvals.md › How long does an approval wait?",
+    "set up discord notifications": "notifications.md › How do I set up Discord notifications?",
+    "move to a new computer": "backup.md › How do I move Jarvis to another machine?",
+    "port already in use": "troubleshooting.md › Jarvis does not start: the port is taken",
+    "add another machine": "several-machines.md › How do I add another machine?",
+    "claude desktop": "mcp.md › How do I connect Claude Desktop or an IDE?",
+    "how do I bake bread": None,
+    "quarterly revenue of shipping companies": None,
+}
+
+
+async def test_plain_questions_are_answered_by_the_section_that_answers_them(
+    database, embedder, search, person
+):
+    await index_manual(database, embedder, FOLDER)
+    told = {}
+    for question in QUESTIONS:
+        found, _ = await passages(search, question, person("ann"), filters=Filters(), limit=3)
+        told[question] = found[0].citation if found else None
+    assert told == QUESTIONS
+
+
+def test_the_first_page_names_every_page():
+    named = set(re.findall(r"`([a-z-]+\.md)`", (FOLDER / "index.md").read_text("utf-8")))
+    assert named == {path.name for path in FOLDER.glob("*.md")} - {"index.md"}
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.md")), ids=lambda path: path.name)
