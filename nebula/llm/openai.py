@@ -1,6 +1,7 @@
 """OpenAI, or anything that speaks its API, through langchain-openai."""
 
 import asyncio
+import contextlib
 import json
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from langchain_core.outputs import ChatGenerationChunk
     from langchain_openai import ChatOpenAI
 
+_DONE: Final[dict[str, Any]] = {}
+_LAST_BYTES: Final = 0.25
 _UNREADABLE: Final = (ValueError, TypeError, AttributeError, KeyError)
 _NOT_CHAT: Final = (
     "embed", "whisper", "tts", "dall-e", "image", "moderation", "realtime", "audio",
@@ -106,17 +109,16 @@ class OpenAIProvider:
                 yield _as_event(json.loads(await response.aread()))
                 return
             complete = False
-            async for line in _lines(response):
-                if not line.startswith(b"data:"):
-                    continue
-                data = line[5:].strip()
-                if data == b"[DONE]":
-                    return
-                event = json.loads(data)
-                if event.get("error"):
-                    raise _refusal(500, data, response.headers)
-                complete = complete or any(c.get("finish_reason") for c in event["choices"])
-                yield event
+            arrivals = _arrivals(response)
+            async for events in arrivals:
+                for event in _together(events):
+                    if event is _DONE:
+                        await _drain(arrivals)
+                        return
+                    if event.get("error"):
+                        raise _refusal(500, json.dumps(event).encode(), response.headers)
+                    complete = complete or any(c.get("finish_reason") for c in event["choices"])
+                    yield event
             if not complete:
                 raise AttemptFailed(Why.FAILED, "The connection to the provider broke")
 
@@ -195,14 +197,59 @@ def _request(chat: "ChatOpenAI", prompt: Prompt) -> dict[str, Any]:
     return {**payload, "stream": True, "stream_options": {"include_usage": True}}
 
 
-async def _lines(response: httpx.Response) -> AsyncIterator[bytes]:
-    """Split at line feeds only: text inside an event may hold other Unicode line ends."""
+async def _arrivals(response: httpx.Response) -> AsyncIterator[list[dict[str, Any]]]:
+    """Yield the events of each piece that arrives.
+
+    Lines end at line feeds only: text inside an event may hold other Unicode line ends.
+    """
     rest = b""
     async for piece in response.aiter_bytes():
-        *whole, rest = (rest + piece).split(b"\n")
-        for line in whole:
-            yield line
-    yield rest
+        *lines, rest = (rest + piece).split(b"\n")
+        yield [event for line in lines if (event := _event(line)) is not None]
+    last = _event(rest)
+    if last is not None:
+        yield [last]
+
+
+async def _drain(arrivals: AsyncIterator[list[dict[str, Any]]]) -> None:
+    """Read the end of the body, so that the connection can serve the next request."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LAST_BYTES):
+            async for _ in arrivals:
+                pass
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    if not line.startswith(b"data:"):
+        return None
+    data = line[5:].strip()
+    return _DONE if data == b"[DONE]" else dict(json.loads(data))
+
+
+def _together(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Join words that arrived together: every chunk passes many layers after this one."""
+    joined: list[dict[str, Any]] = []
+    for event in events:
+        words = _words(event)
+        if words is not None and joined and (before := _words(joined[-1])) is not None:
+            choice = {
+                **event["choices"][0],
+                "delta": {"role": "assistant", "content": before + words},
+            }
+            joined[-1] = {**event, "choices": [choice]}
+        else:
+            joined.append(event)
+    return joined
+
+
+def _words(event: dict[str, Any]) -> str | None:
+    """Return the text of an event that holds nothing else."""
+    choices = event.get("choices") or []
+    if len(choices) != 1 or event.get("usage") or choices[0].get("finish_reason"):
+        return None
+    delta = choices[0].get("delta") or {}
+    content = delta.get("content")
+    return content if isinstance(content, str) and delta.keys() <= {"role", "content"} else None
 
 
 def _chunk_class() -> type:

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequ
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
 from nebula.auth.principal import Caller
 from nebula.errors import InvalidInput, NebulaError, NotFound, UpstreamUnavailable
 from nebula.llm.choices import ModelChoices
@@ -30,6 +32,8 @@ Evicted = Callable[[], Awaitable[Collection[str]]]
 Using = Callable[[str, str], AbstractContextManager[None]]
 """Marks a provider's model as answering, as long as the context lasts."""
 MakeCommandModel = Callable[[Caller | None], "BaseChatModel"]
+
+log = structlog.get_logger(__name__)
 
 _TICK: Final = 0.5
 _FIRST_LOOK: Final = 15.0
@@ -145,6 +149,7 @@ class Router:
     async def running(self) -> AsyncIterator["Router"]:
         """Look after the providers and write usage until the block ends."""
         work = asyncio.create_task(self._work(), name="llm-router")
+        work.add_done_callback(_tell)
         try:
             yield self
         finally:
@@ -158,10 +163,18 @@ class Router:
     async def refresh(self) -> None:
         """Do one round of the background work: probes, choices, evictions, usage."""
         due = [place.look() for place in self._places.values() if place.due]
-        await asyncio.gather(*due)
+        await asyncio.gather(*due, self._exchange())
         self._looked.set()
+
+    async def _exchange(self) -> None:
+        """Read what other processes decided and write what was used, every few seconds."""
+        at = self._clock()
+        if self._read_at is not None and at - self._read_at < self.limits.refresh_seconds:
+            return
+        self._read_at = at
         with contextlib.suppress(NebulaError):  # the database is away: go on as before
-            await self._read()
+            self._choices = await self._rows.read()
+            await self.look_for_evictions()
             await self.usage.flush()
 
     async def _work(self) -> None:
@@ -177,14 +190,6 @@ class Router:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FIRST_LOOK):
                 await self._looked.wait()
-
-    async def _read(self) -> None:
-        at = self._clock()
-        if self._read_at is not None and at - self._read_at < self.limits.refresh_seconds:
-            return
-        self._read_at = at
-        self._choices = await self._rows.read()
-        await self.look_for_evictions()
 
     async def look_for_evictions(self) -> None:
         """Ask now which models gave their GPU to something else."""
@@ -240,6 +245,12 @@ class Router:
             active=active,
             order=[str(ref) for ref in order],
         )
+
+
+def _tell(work: "asyncio.Task[None]") -> None:
+    """Log a bug that ended the background work: providers would never be looked at again."""
+    if not work.cancelled() and (error := work.exception()) is not None:
+        log.error("the router's background work ended", exc_info=error)
 
 
 def _tier(name: str) -> Tier:

@@ -2,10 +2,10 @@
 
 from collections import deque
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pydantic import BaseModel
-from sqlalchemy import func, insert, select
+from sqlalchemy import Table, func, insert, select
 
 from nebula.errors import NebulaError
 from nebula.llm.metrics import observe
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nebula.db.engine import Database
 
 _MOST_WAITING = 10_000
+_INSERT = insert(cast(Table, LlmCall.__table__))
 
 
 class CallRecord(BaseModel):
@@ -70,7 +71,7 @@ class Usage:
         self._waiting.clear()
         try:
             async with self._db.session() as session:
-                await session.execute(insert(LlmCall), [call.model_dump() for call in batch])
+                await session.execute(_INSERT, [call.model_dump() for call in batch])
         except NebulaError:
             self._waiting.extendleft(reversed(batch))
             raise

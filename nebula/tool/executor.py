@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, ParamSpec, TypeVar, cast
 from uuid import uuid4
 
@@ -64,6 +65,8 @@ class Executor:
         self._parts = parts
         self._ledger = Ledger(parts.db)
         self._limits = Limits(parts.settings.max_effects_per_minute)
+        # The same callers ask in every turn; a changed right makes another caller.
+        self._offered = lru_cache(maxsize=256)(self._decided)
 
     @property
     def registry(self) -> Registry:
@@ -72,8 +75,10 @@ class Executor:
 
     def visible(self, principal: Principal, *, by_model: bool, surface: Surface) -> list[AnyTool]:
         """List the tools this principal may be offered through a door."""
-        caller = Caller(principal, surface, by_model=by_model)
-        return [tool for tool in self.registry if decide(tool, caller).verdict != Verdict.BLOCK]
+        return list(self._offered(Caller(principal, surface, by_model=by_model)))
+
+    def _decided(self, caller: Caller) -> tuple[AnyTool, ...]:
+        return tuple(t for t in self.registry if decide(t, caller).verdict != Verdict.BLOCK)
 
     def bound(self, caller: Caller, prefix: str) -> Calls:
         """Return the executor for one caller; call ids are numbered under the prefix."""

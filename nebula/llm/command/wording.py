@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from functools import lru_cache
 
 _NAME = r"(?:jarvis|nebula)"
 _BEFORE = re.compile(
@@ -70,6 +71,7 @@ def without_politeness(text: str) -> str:
         text = shorter
 
 
+@lru_cache(maxsize=8192)
 def plain(text: str) -> str:
     """Return a form in which two sentences are compared: folded case, words only."""
     folded = unicodedata.normalize("NFKC", text).casefold()

@@ -3,6 +3,7 @@
 import pytest
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from nebula.db.engine import Database
 from tests.fakes.openai import FakeOpenAI
@@ -49,3 +50,21 @@ async def test_a_server_that_cannot_stream_is_understood(database: Database) -> 
     async with over(database, openai=app) as router:
         assert (await ask(router)).text == "All at once"
         assert [c["args"] for c in (await ask(router)).tool_calls] == [{}, {"limit": 1}]
+
+
+async def test_one_connection_serves_many_answers(database: Database) -> None:
+    app = FakeOpenAI()
+    peers = set()
+
+    async def counting(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            peers.add(scope["client"])
+        await app(scope, receive, send)
+
+    async with (
+        serve(counting) as url,
+        routing(database, [provider("openai", url)]) as router,
+    ):
+        for _ in range(5):
+            await ask(router)
+    assert len(peers) == 1
