@@ -162,20 +162,27 @@ class Router:
 
     async def refresh(self) -> None:
         """Do one round of the background work: probes, choices, evictions, usage."""
+        exchange = self._exchange_due()
         due = [place.look() for place in self._places.values() if place.due]
-        await asyncio.gather(*due, self._exchange())
+        await asyncio.gather(*due, *([self._follow()] if exchange else []))
         self._looked.set()
+        if exchange:
+            with contextlib.suppress(NebulaError):  # what is away now is asked again
+                await self.look_for_evictions()
+            with contextlib.suppress(NebulaError):
+                await self.usage.flush()
 
-    async def _exchange(self) -> None:
-        """Read what other processes decided and write what was used, every few seconds."""
+    def _exchange_due(self) -> bool:
         at = self._clock()
         if self._read_at is not None and at - self._read_at < self.limits.refresh_seconds:
-            return
+            return False
         self._read_at = at
-        with contextlib.suppress(NebulaError):  # the database is away: go on as before
+        return True
+
+    async def _follow(self) -> None:
+        """Read the choices that any process made; without a database the last ones stay."""
+        with contextlib.suppress(NebulaError):
             self._choices = await self._rows.read()
-            await self.look_for_evictions()
-            await self.usage.flush()
 
     async def _work(self) -> None:
         await self.refresh()
