@@ -83,7 +83,9 @@ class _Request:
         if path in _QUIET:
             return
         principal = self._scope["state"].get("principal")
-        log.info(
+        # What worked is for whoever asks for it: one look at the chat is dozens of requests.
+        tell = log.debug if self._status < 400 else log.info
+        tell(
             "request",
             method=self._scope["method"],
             path=path,

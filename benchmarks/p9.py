@@ -82,7 +82,7 @@ def _key(env: dict[str, str]) -> str:
 def _ask(port: int, key: str) -> None:
     answer = httpx.post(
         f"http://127.0.0.1:{port}/api/jarvis/chat",
-        json={"text": "check GPU status"},
+        json={"message": "check GPU status"},
         headers={"Authorization": f"Bearer {key}", "Accept": "application/json"},
         timeout=_LIMIT,
     )
