@@ -9,13 +9,20 @@ from starlette.staticfiles import StaticFiles
 from nebula.errors import NebulaError
 
 _STYLE = """
-:root{color-scheme:light dark}
-body{font:16px/1.5 system-ui,sans-serif;display:grid;place-items:center;min-height:100vh;margin:0;
-background:#0b1020;color:#e8ecf8}
-main{max-width:24rem;padding:2rem;text-align:center;background:#151c33;border-radius:1rem}
-h1{font-size:1.4rem;margin:0 0 .5rem}p{color:#aab4d4}
-button{font:inherit;font-weight:600;padding:.7rem 1.6rem;border:0;border-radius:.6rem;
-background:#7c9cff;color:#0b1020;cursor:pointer}button:focus-visible{outline:3px solid #fff}
+:root{color-scheme:light dark;--bg:#f6f8fb;--card:#fff;--ink:#1a2133;--dim:#5b6577;--line:#dde3ec;
+--accent:#0d7368;--on:#fff}
+@media(prefers-color-scheme:dark){:root{--bg:#0f121a;--card:#161a24;--ink:#e6eaf2;--dim:#95a0b3;
+--line:#282e3b;--accent:#4fd1b5;--on:#0c1420}}
+body{font:16px/1.5 -apple-system,"Segoe UI",Inter,Roboto,"Noto Sans","Liberation Sans",system-ui,
+sans-serif;display:grid;place-items:center;min-height:100vh;margin:0;padding:1rem;
+box-sizing:border-box;background:var(--bg);color:var(--ink)}
+main{width:min(25rem,100%);box-sizing:border-box;padding:2.25rem 2rem;text-align:center;
+background:var(--card);border:1px solid var(--line);border-radius:1.25rem}
+h1{font-size:1.45rem;font-weight:650;letter-spacing:-.015em;margin:0 0 .25rem}
+p{color:var(--dim);margin:0 0 1.5rem}
+button{font:inherit;font-weight:650;width:100%;height:2.875rem;border:0;border-radius:.75rem;
+background:var(--accent);color:var(--on);cursor:pointer}
+button:focus-visible{outline:2px solid var(--accent);outline-offset:2px}
 """
 _LINK_CSP = (
     "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from playwright.sync_api import Locator, Page, expect
 
-ANSWER_MS = 20_000
+ANSWER_MS = 30_000
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,11 @@ class Chat:
 
     page: Page
     screenshots: Path
+
+    def connected(self) -> None:
+        """Wait until the empty page is drawn for good and its socket is open."""
+        starters = self.page.locator("#starters button")
+        expect(starters.first).to_be_enabled(timeout=ANSWER_MS)
 
     def say(self, text: str) -> None:
         """Type a message and send it with the button."""

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, expect
+from playwright.sync_api import Browser, BrowserContext
 
 from nebula.auth.principal import Role
 from tests.database import TestServer
 from tests.fakes.browser import Chromium, Outside, silent_outside
-from tests.ui.chat import ANSWER_MS, Chat
+from tests.ui.chat import Chat
 from tests.ui.site import Site, running
 
 DESKTOP = {"width": 1440, "height": 900}
@@ -99,8 +99,9 @@ def signed_in(
         context.add_cookies([{"name": "jarvis_session", "value": token, "url": site.url}])
         page = context.new_page()
         page.goto(site.url)
-        expect(page.locator("#chat-input")).to_be_visible(timeout=ANSWER_MS)
-        return Chat(page, screenshots)
+        chat = Chat(page, screenshots)
+        chat.connected()
+        return chat
 
     return open_chat
 
