@@ -34,9 +34,11 @@ format: $(VENV)/.installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lock: $(VENV)/.installed ## resolve pyproject.toml into requirements.lock
+lock: $(VENV)/.installed ## resolve what is needed into both lock files
 	$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-header --no-emit-index-url \
 		--extra dev --extra redis-embedded -o requirements.lock
+	$(BIN)/uv pip compile benchmarks/requirements.in --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-emit-index-url -c requirements.lock -o benchmarks/requirements.lock
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@"$(or $(PYTHON),python3.11)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
