@@ -37,7 +37,7 @@ EXACT_SHARE = 0.03
 MIN_SIMILARITY = 0.32
 """Cosine below which a passage that does not hold every word of the question is noise."""
 
-MAX_CANDIDATES = 400
+MAX_CANDIDATES = 150
 """How many passages the rare words of a question may fetch, by the statistics' estimate."""
 
 _MAX_EF = 1_000

@@ -155,7 +155,7 @@ def test_few_readable_passages_or_a_small_share_are_measured_one_by_one():
         ({}, ["a", "b", "c"]),
         ({"a": 0.5, "b": 0.9}, ["c"]),
         ({"a": 0.5, "b": 0.9, "c": 0.4}, ["c"]),
-        ({"a": 0.003, "b": 0.9}, ["c", "a"]),
+        ({"a": 0.001, "b": 0.9}, ["c", "a"]),
     ],
 )
 def test_only_words_with_few_passages_fetch_candidates(shares, kept):
