@@ -18,6 +18,7 @@ check: $(VENV)/.installed ## format, lint, types, layers, generated files
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m docs.generate --check
+	$(BIN)/python -m docs.vectors --check
 	$(BIN)/python -m nebula.db.drift
 
 browser: ## Chromium for the browser tests, from the system's packages when missing
@@ -27,8 +28,9 @@ bench: $(VENV)/.installed ## compare with peers, print the table
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install -q --no-deps --require-hashes -r benchmarks/requirements.lock
 	$(BIN)/python -m benchmarks
 
-docs: $(VENV)/.installed ## write the generated reference
+docs: $(VENV)/.installed ## write the generated reference and vectors
 	$(BIN)/python -m docs.generate
+	$(BIN)/python -m docs.vectors
 
 format: $(VENV)/.installed
 	$(BIN)/ruff format .

@@ -21,7 +21,7 @@ COLLECTION = "manual"
 OWNER = "system"
 FOLDER = Path(__file__).parent / "docs"
 
-_LIMITS = Limits(max_characters=1_000_000, max_pages=0, max_unpacked=0)
+LIMITS = Limits(max_characters=1_000_000, max_pages=0, max_unpacked=0)
 _SHELF = Shelf(
     collection=COLLECTION,
     owner=OWNER,
@@ -47,7 +47,7 @@ async def index_manual(db: "Database", embedder: "Embedder", folder: Path) -> in
     known = await _known(db)
     changed = 0
     for name, body in pages.items():
-        page = await asyncio.to_thread(read, body, "markdown", name, _LIMITS)
+        page = await asyncio.to_thread(read, body, "markdown", name, LIMITS)
         if known.get(name) != page.content_hash:
             added = await library.add(page, _SHELF, added_from=COLLECTION)
             changed += added.fate is not Fate.UNCHANGED
