@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
+from agents.profile import Limits
+from agents.roster import JARVIS, Roster
 from graphs.events import DoneEvent
 from graphs.jarvis.caretaker import Pace
 from nebula.auth.principal import Caller, Surface
@@ -364,6 +366,19 @@ async def test_a_question_gets_reading_tools_only(settings: Settings, ada: Calle
     assert "lamps_show" in offered
     assert "lamps_light" not in offered
     assert DONE == []
+
+
+async def test_only_the_tools_offered_when_the_turn_began_run(
+    settings: Settings, ada: Caller
+) -> None:
+    few = JARVIS.model_copy(update={"limits": Limits(tools=1)})
+    policy = script(calls(call("lamps_smash", name="porch")), "I may not.")
+    async with lab(settings, policy, roster=Roster(few, ())) as world:
+        events = await say(world.jarvis, ada, "please light the porch lamp")
+        _, offered = world.model.asked[0]
+    assert offered == ["lamps_light"]
+    assert only(events, "tool")[-1].error["code"] == "permission_denied"
+    assert only(events, "approval") == []
 
 
 async def test_a_failing_tool_tells_the_model_what_to_do(settings: Settings, ada: Caller) -> None:
