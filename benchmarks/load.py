@@ -83,7 +83,7 @@ async def one_turn(http: httpx.AsyncClient, number: int) -> str:
     if last.get("type") != "done":
         return "cut off"
     if f"subject {number}," not in text:
-        return "another's answer"
+        return "another's answer" if "subject " in text else f"other words: {text[:60]!r}"
     return str(last["outcome"])
 
 
