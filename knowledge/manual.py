@@ -40,6 +40,18 @@ async def ensure_manual(parts: "Parts") -> int:
     return await index_manual(parts.db, parts.embedder, FOLDER)
 
 
+async def manual_there(parts: "Parts") -> None:
+    """Make sure that every page can be found, when starting has not got that far yet.
+
+    A command in the terminal may be the first thing that ever runs on a data folder.
+    """
+    if not parts.settings.warm_start:
+        return
+    names = await asyncio.to_thread(lambda: {path.name for path in FOLDER.glob("*.md")})
+    if not names <= (await _known(parts.db)).keys():
+        await ensure_manual(parts)
+
+
 async def index_manual(db: "Database", embedder: "Embedder", folder: Path) -> int:
     """Index the pages of a folder as the manual, and drop pages that are gone."""
     library = Library(db, embedder)

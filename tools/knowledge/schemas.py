@@ -61,7 +61,9 @@ class AddReport(Result):
         said += [f"{self.skipped} skipped"] if self.skipped else []
         said += [f"{self.removed} removed"] if self.removed else []
         passages = sum(outcome.passages for outcome in self.files)
-        return f"**{name}** ({self.kind}): {', '.join(said)}; {passages} passages in all."
+        return (
+            f"**{name}** ({self.kind}): {', '.join(said)}; {_counted(passages, 'passage')} in all."
+        )
 
     def _single(self, file: FileOutcome, name: str) -> str:
         match file.status:
@@ -72,7 +74,7 @@ class AddReport(Result):
                 return f"**{name}** is already known: **{same}** has the same content."
             case _:
                 done = "is in knowledge now" if file.status == "added" else "is up to date again"
-                return f"**{name}** {done}: {file.passages} passages in {escape(self.collection)}."
+                return f"**{name}** {done}: {_counted(file.passages, 'passage')} in {escape(self.collection)}."
 
 
 class Answer(Result):
@@ -100,7 +102,7 @@ class Answer(Result):
 
     def _nothing(self) -> str:
         where = (
-            f"the {self.documents} documents you may read"
+            f"the {_counted(self.documents, 'document')} you may read"
             if self.documents
             else "knowledge: there are no documents you may read"
         )
@@ -109,6 +111,10 @@ class Answer(Result):
             "To teach me, say “add” and a file, a folder, an address or a repository "
             "“to knowledge”."
         )
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def _mark(number: int) -> str:
@@ -146,7 +152,7 @@ class DocumentList(Result):
                 )
             ]
         table = Table(
-            title=f"{self.total} documents",
+            title=_counted(self.total, "document"),
             columns=["Title", "Source", "Kind", "Collection", "Passages", "Seen by", "Owner", "Id"],
             rows=[
                 [
@@ -176,7 +182,7 @@ class Forgotten(Result):
         """Name what is gone."""
         if len(self.sources) == 1:
             return [Markdown(text=f"Forgotten: {escape(display_name(self.sources[0]))}.")]
-        return [Markdown(text=f"Forgotten: {len(self.sources)} documents.")]
+        return [Markdown(text=f"Forgotten: {_counted(len(self.sources), 'document')}.")]
 
 
 class Embedding(Result):

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from knowledge.answer import passages
 from knowledge.library import Visibility
+from knowledge.manual import manual_there
 from knowledge.search import Filters, Search
 from knowledge.shelves import forget, list_documents
 from knowledge.sources import SourceKind
@@ -84,6 +85,7 @@ async def knowledge_add(
     effect=Effect.READ,
     rest="GET /knowledge/search",
     outside=True,
+    timeout=120.0,
     says=[
         "(search|look|find) [in|through] [my|the] (documents|notes|knowledge|files|library|docs) "
         "(for|about) {query}",
@@ -134,6 +136,7 @@ async def knowledge_search(
 
     Finds passages by meaning and by words among what the person may read, best first.
     """
+    await manual_there(ctx.parts)
     found, documents = await passages(
         Search(ctx.parts.db, ctx.parts.embedder),
         query,

@@ -1,5 +1,6 @@
 """The knowledge tools through the executor: as people, in rights, and with broken input."""
 
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -10,6 +11,7 @@ from knowledge.models import Document
 from nebula.auth.principal import Caller, Role, Surface
 from nebula.errors import ApprovalRequired, Conflict, InvalidInput, NotFound, PermissionDenied
 from nebula.policy.labels import Label
+from nebula.tool.executor import Executor
 from nebula.tool.render import to_markdown
 
 
@@ -162,6 +164,19 @@ async def test_knowledge_search_with_nothing_to_find_says_so(run, developer):
     answer = await run(developer, "knowledge_search", query="the price of tea")
     assert "found nothing" in to_markdown(answer.render())
     assert answer.origin() is Label.SYSTEM
+
+
+async def test_knowledge_search_has_the_manual_even_as_the_first_thing_that_runs(app, viewer):
+    parts = replace(app.parts, settings=app.parts.settings.model_copy(update={"warm_start": True}))
+    answer = await Executor(parts).execute(
+        "knowledge_search",
+        {"query": "connect ComfyUI"},
+        caller=Caller(viewer, Surface.CHAT),
+        call_id=uuid4().hex,
+    )
+    assert answer.passages[0].citation == "connect-comfyui.md › How do I connect ComfyUI?"
+    assert answer.origin() is Label.SYSTEM
+    assert "8188" in to_markdown(answer.render())
 
 
 @pytest.mark.parametrize(
