@@ -62,17 +62,20 @@ def _said(name: str) -> list[Said]:
     return [Said(text.strip(), tool) for tool, texts in by_tool.items() for text in texts]
 
 
-async def measure(rank: Rank, utterances: Sequence[Said]) -> tuple[float, float, float]:
-    """Return the share right first, the share right among eight, and the median milliseconds."""
+async def measure(rank: Rank, utterances: Sequence[Said]) -> tuple[float, float, float, float]:
+    """Return the shares right first and among eight, and median milliseconds: elapsed and CPU."""
     first = eighth = 0
     times: list[float] = []
+    work: list[float] = []
     for said in utterances:
-        started = time.perf_counter()
+        started, spent = time.perf_counter(), time.process_time()
         names = await rank(said.text)
         times.append(time.perf_counter() - started)
+        work.append(time.process_time() - spent)
         first += names[0] == said.right
         eighth += said.right in names[:8]
-    return first / len(utterances), eighth / len(utterances), float(np.median(times)) * 1e3
+    count, ms = len(utterances), 1e3
+    return first / count, eighth / count, float(np.median(times)) * ms, float(np.median(work)) * ms
 
 
 def rankings(registry: Registry) -> dict[str, Callable[[], Rank]]:
@@ -162,9 +165,10 @@ async def run(utterances: Sequence[Said], half: str) -> None:
         for name, make in rankings(registry).items():
             rank = make()
             await rank("warm up")
-            first, eighth, ms = await measure(rank, utterances)
-            rows.append([name, str(len(registry)), f"{eighth:.3f}", f"{first:.3f}", f"{ms:.1f}"])
-    print(show(["ranking", "tools", "top-8", "top-1", "ms (p50)"], rows))
+            first, eighth, ms, cpu = await measure(rank, utterances)
+            shares = [f"{eighth:.3f}", f"{first:.3f}"]
+            rows.append([name, str(len(registry)), *shares, f"{ms:.1f}", f"{cpu:.1f}"])
+    print(show(["ranking", "tools", "top-8", "top-1", "ms (p50)", "CPU ms"], rows))
     print()
     counted = [
         [f"command mode, {len(registry)} tools", *map(str, found.values())]
