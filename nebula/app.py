@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from nebula.tool.approvals import Approvals
     from nebula.tool.audit import Audit
     from nebula.tool.executor import Executor
+    from nebula.tool.limits import Limits
     from nebula.tool.registry import Registry
 
 S = TypeVar("S", bound=BaseSettings)
@@ -47,6 +48,7 @@ class Parts:
     auth: "Auth"
     approvals: "Approvals"
     audit: "Audit"
+    limits: "Limits"
     registry: "Registry"
     commands: "CommandMode"
     _feature_settings: dict[type[BaseSettings], BaseSettings] = field(default_factory=dict)
@@ -100,6 +102,7 @@ async def _parts(
     from nebula.llm.embedding import Embedder
     from nebula.tool.approvals import Approvals
     from nebula.tool.audit import Audit
+    from nebula.tool.limits import open_limits
     from nebula.tool.registry import Registry
 
     db = await stack.enter_async_context(open_database(settings))
@@ -125,6 +128,9 @@ async def _parts(
         auth=Auth(db, settings),
         approvals=Approvals(db, events, settings),
         audit=Audit(db),
+        limits=await stack.enter_async_context(
+            open_limits(settings.max_effects_per_minute, settings.redis_url)
+        ),
         registry=tools,
         commands=commands,
     )

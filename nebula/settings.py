@@ -32,7 +32,11 @@ class Settings(BaseSettings):
     database_url: str = Field(
         "", validation_alias=_named("DATABASE_URL", "database_url"), description="Own PostgreSQL"
     )
-    redis_url: str = Field("", validation_alias=_named("REDIS_URL", "redis_url"))
+    redis_url: str = Field(
+        "",
+        validation_alias=_named("REDIS_URL", "redis_url"),
+        description="Optional: counts limits across processes",
+    )
     ollama_host: str = Field(
         "http://127.0.0.1:11434", validation_alias=_named("OLLAMA_HOST", "ollama_host")
     )

@@ -33,7 +33,6 @@ from nebula.tool.context import Calls, Context
 from nebula.tool.definition import AnyTool, Effect, EffectKind, Tool
 from nebula.tool.envelope import arguments_sha256, envelope, envelope_sha256, shown_arguments
 from nebula.tool.ledger import CallKey, Ledger
-from nebula.tool.limits import Limits
 from nebula.tool.metrics import observe
 from nebula.tool.registry import Registry
 from nebula.tool.result import Result
@@ -64,7 +63,6 @@ class Executor:
         """Take the parts that tools may reach."""
         self._parts = parts
         self._ledger = Ledger(parts.db)
-        self._limits = Limits(parts.settings.max_effects_per_minute)
         # The same callers ask in every turn; a changed right makes another caller.
         self._offered = lru_cache(maxsize=256)(self._decided)
 
@@ -160,7 +158,7 @@ class Executor:
     async def _begin(
         self, call: _Call, tool: AnyTool, key: CallKey, approval: Approval | None
     ) -> bool:
-        self._limits.take(call.caller.principal.id)
+        await self._parts.limits.take(call.caller.principal.id)
         async with self._parts.db.session() as session:
             if approval is not None:
                 await self._parts.approvals.use(session, approval)
