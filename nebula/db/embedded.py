@@ -90,7 +90,7 @@ class EmbeddedPostgres:
             if not (self.data / "PG_VERSION").exists():
                 self._initialise()
             self._check_version()
-            if not self._running():
+            if not self.running():
                 self._launch()
             self._await_answer()
             self._make_database()
@@ -102,7 +102,7 @@ class EmbeddedPostgres:
         if self._in_use is None:
             return
         with self._starting():
-            if self._leave() and self._running():
+            if self._leave() and self.running():
                 self._control("stop", "-m", "fast", "-w", "-t", str(_START_SECONDS))
                 if self._sockets.parent != self.root:
                     shutil.rmtree(self._sockets, ignore_errors=True)
@@ -213,7 +213,7 @@ class EmbeddedPostgres:
         self._control("start", "-l", str(log), "-w", "-t", str(_START_SECONDS), "-o", options)
         _log.debug("database_started", folder=str(self.data))
 
-    def _running(self) -> bool:
+    def running(self) -> bool:
         """Say whether a server of this data folder is alive.
 
         The pid file alone proves nothing: after a crash or a new container another program may

@@ -4,10 +4,17 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import structlog
+
 from nebula.db.embedded import EmbeddedPostgres
 from nebula.db.engine import Database
 from nebula.db.migrate import migrate
+from nebula.errors import NebulaError
 from nebula.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+_LOOK_SECONDS = 2.0
 
 
 @asynccontextmanager
@@ -18,10 +25,27 @@ async def database_url(settings: Settings) -> AsyncIterator[str]:
         return
     server = EmbeddedPostgres(settings.home)
     url = await asyncio.to_thread(server.start)
+    keeping = asyncio.create_task(_kept_running(server), name="database")
     try:
         yield url
     finally:
+        keeping.cancel()
+        await asyncio.wait([keeping])
         await asyncio.to_thread(server.stop)
+
+
+async def _kept_running(server: EmbeddedPostgres) -> None:
+    """Start the server again when it died: nobody else looks after it."""
+    while True:
+        await asyncio.sleep(_LOOK_SECONDS)
+        if await asyncio.to_thread(server.running):
+            continue
+        try:
+            await asyncio.to_thread(server.start)
+        except NebulaError as error:
+            log.error("database_not_restarted", error=str(error))
+        else:
+            log.warning("database_restarted")
 
 
 @asynccontextmanager

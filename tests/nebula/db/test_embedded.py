@@ -1,3 +1,5 @@
+import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,7 +13,10 @@ import psycopg
 import pytest
 
 from nebula.db.embedded import EmbeddedPostgres
-from nebula.errors import Conflict, UpstreamUnavailable
+from nebula.db.engine import Database
+from nebula.db.open import database_url
+from nebula.errors import Conflict, NebulaError, UpstreamUnavailable
+from nebula.settings import Settings
 
 _FAST = {"fsync": "off"}
 
@@ -145,3 +150,18 @@ def test_a_first_start_that_was_cut_off_is_done_again(home: Path) -> None:
 def test_a_server_that_cannot_start_says_what_it_said(home: Path) -> None:
     with pytest.raises(UpstreamUnavailable, match="pg_ctl"):
         EmbeddedPostgres(home, {"shared_buffers": "nonsense"}).start()
+
+
+async def test_a_server_that_dies_while_it_is_used_is_started_again(home: Path) -> None:
+    settings = Settings(_env_file=None, home=home)
+    async with database_url(settings) as url, Database(url) as database:
+        killed = psutil.Process(_postmaster(home))
+        killed.kill()
+        killed.wait(10)
+        async with asyncio.timeout(60):
+            while True:
+                with contextlib.suppress(NebulaError):
+                    await database.ping()
+                    break
+                await asyncio.sleep(0.1)
+        assert _postmaster(home) != killed.pid
