@@ -4,6 +4,7 @@ python -m docs.generate            writes
 python -m docs.generate --check    exits with 1 and names what is out of date
 """
 
+import importlib
 import json
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import Any
 from pydantic_settings import BaseSettings
 
 from nebula.errors import NebulaError
+from nebula.packages import modules_named
 from nebula.settings import Settings
 from nebula.tool.definition import AnyTool
 from nebula.tool.registry import Registry
@@ -27,7 +29,7 @@ def pages() -> dict[Path, str]:
     registry = Registry.discover("tools", "graphs")
     return {
         ROOT / "docs/reference/tools.md": NOTE + "\n".join(_tools(registry)) + "\n",
-        ROOT / "docs/reference/settings.md": NOTE + "\n".join(_settings(Settings)) + "\n",
+        ROOT / "docs/reference/settings.md": NOTE + "\n".join(_settings()) + "\n",
         ROOT / "docs/reference/errors.md": NOTE + "\n".join(_errors()) + "\n",
         ROOT / "tests/catalogue.json": catalogue(registry),
     }
@@ -92,15 +94,28 @@ def _type(schema: dict[str, Any]) -> str:
     return str(schema.get("type", schema.get("$ref", "object").rpartition("/")[2]))
 
 
-def _settings(cls: type[BaseSettings]) -> Iterator[str]:
-    yield "# Settings\n\nRead from the environment and `.env`.\n"
-    yield "| variable | default | what it is |\n| --- | --- | --- |"
-    for name, field in cls.model_fields.items():
-        alias = field.validation_alias
-        choices = getattr(alias, "choices", None)
-        variable = choices[0] if choices else f"JARVIS_{name.upper()}"
-        default = field.get_default(call_default_factory=True)
-        yield f"| `{variable}` | `{default}` | {field.description or ''} |"
+def _settings() -> Iterator[str]:
+    yield "# Settings\n\nRead from the environment and `.env`. Features keep theirs beside their code."
+    for cls in _settings_classes():
+        yield f"\n## {(cls.__doc__ or '').strip().splitlines()[0]}\n"
+        yield "| variable | default | what it is |\n| --- | --- | --- |"
+        for name, field in cls.model_fields.items():
+            choices = getattr(field.validation_alias, "choices", None)
+            prefix = cls.model_config.get("env_prefix", "")
+            variable = choices[0] if choices else f"{prefix}{name}".upper()
+            default = field.get_default(call_default_factory=True)
+            yield f"| `{variable}` | `{default}` | {field.description or ''} |"
+
+
+def _settings_classes() -> list[type[BaseSettings]]:
+    """Return the program's settings first, then those of each feature."""
+    found = {
+        value: None
+        for name in modules_named("settings")
+        for value in vars(importlib.import_module(name)).values()
+        if isinstance(value, type) and issubclass(value, BaseSettings) and value is not BaseSettings
+    }
+    return sorted(found, key=lambda cls: (cls is not Settings, cls.__module__))
 
 
 def _errors() -> Iterator[str]:

@@ -22,8 +22,10 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="The address the server binds to")
     port: int = Field(8420, description="The port the server binds to")
     public_url: str = Field("", description="The address people reach the server by")
-    log_format: Literal["console", "json"] = "console"
-    log_level: str = "INFO"
+    log_format: Literal["console", "json"] = Field(
+        "console", description="For people, or for machines"
+    )
+    log_level: str = Field("INFO", description="DEBUG also tells of every request")
     service_map: Path = Field(Path("service-map.yml"), description="The service map's file")
     allow_private_fetch: bool = Field(
         False, description="Let tools fetch model-chosen URLs on private networks"
@@ -38,32 +40,40 @@ class Settings(BaseSettings):
         description="Optional: counts limits across processes",
     )
     ollama_host: str = Field(
-        "http://127.0.0.1:11434", validation_alias=_named("OLLAMA_HOST", "ollama_host")
+        "http://127.0.0.1:11434",
+        validation_alias=_named("OLLAMA_HOST", "ollama_host"),
+        description="Where Ollama answers",
     )
     openai_api_key: SecretStr = Field(
-        SecretStr(""), validation_alias=_named("OPENAI_API_KEY", "openai_api_key")
+        SecretStr(""),
+        validation_alias=_named("OPENAI_API_KEY", "openai_api_key"),
+        description="Key of the OpenAI-compatible API",
     )
     openai_base_url: str = Field(
-        "https://api.openai.com/v1", validation_alias=_named("OPENAI_BASE_URL", "openai_base_url")
+        "https://api.openai.com/v1",
+        validation_alias=_named("OPENAI_BASE_URL", "openai_base_url"),
+        description="Any server that speaks that API",
     )
 
     model_small: str = Field(
         "", description="provider:model for quick answers, e.g. ollama:llama3.2:3b"
     )
     model_large: str = Field("", description="provider:model for planning")
-    model_vision: str = ""
-    model_embed: str = ""
+    model_vision: str = Field("", description="provider:model that sees pictures")
+    model_embed: str = Field("", description="provider:model for embeddings")
     ollama_num_ctx: int = Field(8192, description="Context length asked of Ollama, in tokens")
 
     warm_start: bool = Field(
         True, description="Index the tools and the manual when starting, not when first needed"
     )
-    approval_minutes: float = 10.0
-    approval_minutes_destructive: float = 2.0
+    approval_minutes: float = Field(10.0, description="How long a question to a person stands")
+    approval_minutes_destructive: float = Field(
+        2.0, description="The same, for what cannot be undone"
+    )
     max_steps: int = Field(5, description="Tool rounds per request before Jarvis asks to go on")
-    session_idle_minutes: float = 30.0
+    session_idle_minutes: float = Field(30.0, description="Idle sessions close after this long")
     max_effects_per_minute: int = Field(300, description="Changes one person may cause in a minute")
-    max_body_bytes: int = 32 * 1024 * 1024
+    max_body_bytes: int = Field(32 * 1024 * 1024, description="The largest request body")
 
     @property
     def link(self) -> str:

@@ -29,7 +29,9 @@ ROLES: dict[Role, Grant] = {
         denied=frozenset({"users:write", "users:admin", "secrets:*"}),
     ),
     Role.VIEWER: Grant(
-        frozenset({"*:read"}), denied=frozenset({"users:*", "secrets:*", "audit:*"})
+        # What Jarvis remembers of a person is that person's own.
+        frozenset({"*:read", "recall:write"}),
+        denied=frozenset({"users:*", "secrets:*", "audit:*"}),
     ),
     Role.CLIENT: Grant(frozenset({"jarvis:read", "knowledge:read", "recall:read", "recall:write"})),
 }
