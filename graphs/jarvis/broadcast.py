@@ -49,9 +49,15 @@ class Broadcast:
 
         return publish
 
-    async def turn(self, session_id: str, turn_id: str) -> AsyncIterator[ChatEvent]:
-        """Yield a running turn's events, from where it began or went on, to `done`."""
-        past = await self._events.last(_stream(session_id))
+    async def mark(self, session_id: str) -> int:
+        """Return where the session's stream is now: what a turn says later is above it."""
+        return await self._events.last(_stream(session_id))
+
+    async def turn(self, session_id: str, turn_id: str, past: int) -> AsyncIterator[ChatEvent]:
+        """Yield a running turn's events, from where it began or went on, to `done`.
+
+        `past` is a mark set before the turn was seen running, so that its end is above it.
+        """
         told: list[ChatEvent] = []
         async for event in self._events.follow(_stream(session_id)):
             if event.data.get("turn_id") == turn_id:

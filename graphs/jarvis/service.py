@@ -96,6 +96,8 @@ class Jarvis:
             NotFound: when the session is not the caller's.
         """
         await self.sessions.get(session_id, caller.principal)
+        # Set before the row is read: a turn seen running says its end after this mark.
+        mark = await self._broadcast.mark(session_id)
         latest = await self._turns.latest(session_id, caller.principal)
         if latest is None:
             return
@@ -105,7 +107,7 @@ class Jarvis:
         if stream is not None:
             events = stream.read()
         elif going_on:
-            events = self._broadcast.turn(session_id, turn_id)
+            events = self._broadcast.turn(session_id, turn_id, mark)
         else:
             events = self._told_again(caller, session_id, turn_id, state)
         async for event in events:
