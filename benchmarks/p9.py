@@ -7,6 +7,7 @@ GPU status" over `POST /api/jarvis/chat` with a key, counted from the start of `
 includes making the embedded database. Peer: `chainlit run` with an empty app, until it serves.
 """
 
+import json
 import os
 import socket
 import statistics
@@ -53,7 +54,9 @@ def start() -> tuple[float, float]:
         port = free_port()
         env = _environment(Path(folder), port)
         began = time.perf_counter()
-        server = subprocess.Popen([*_CLI, "up"], cwd=ROOT, env=env, stdout=subprocess.DEVNULL)
+        server = subprocess.Popen(
+            [*_CLI, "up"], cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         try:
             _until(f"http://127.0.0.1:{port}/readyz", server)
             ready = time.perf_counter() - began
@@ -76,7 +79,7 @@ def _key(env: dict[str, str]) -> str:
         cwd=ROOT,
         env=env,
     )
-    return next(word.strip('",') for word in made.stdout.split() if word.startswith('"jk_'))
+    return str(json.loads(made.stdout)["key"])
 
 
 def _ask(port: int, key: str) -> None:
@@ -99,7 +102,9 @@ def chainlit_alone() -> float:
         command = [sys.executable, "-m", "chainlit", "run", str(app), "-h", "--port", str(port)]
         env = {**_environment(Path(folder), port), "CHAINLIT_APP_ROOT": folder}
         began = time.perf_counter()
-        server = subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.DEVNULL)
+        server = subprocess.Popen(
+            command, cwd=folder, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         try:
             _until(f"http://127.0.0.1:{port}/", server)
             return time.perf_counter() - began
