@@ -159,12 +159,10 @@ def vram_figure(cards: Sequence[Card]) -> dict[str, Any]:
         ],
         "layout": {
             "barmode": "stack",
-            "height": 140 + 50 * len(cards),
-            "margin": {"l": 10, "r": 10, "t": 10, "b": 70},
+            "height": 170 + 50 * len(cards),
             "xaxis": {"ticksuffix": " GB", "rangemode": "tozero"},
             # One card is named above the plot; on a phone its name would take half the width.
             "yaxis": {"automargin": True, "showticklabels": len(cards) > 1},
-            "legend": {"orientation": "h", "x": 0, "y": -0.35, "yanchor": "top"},
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
         },

@@ -91,8 +91,9 @@ def _themed(block: Plot) -> dict[str, object]:
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"family": _FONT, "size": 13, "color": ink},
         "colorway": ["#2fb89c", "#7f93f5", "#e0a33c", "#b07fe0", "#e56b77"],
-        "margin": {"l": 8, "r": 16, "t": 56, "b": 8, "pad": 6},
-        "legend": {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"},
+        "margin": {"l": 8, "r": 16, "t": 44, "b": 72, "pad": 6},
+        # Below, counted from the bottom edge: on a phone it takes two lines and meets no title.
+        "legend": {"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom"},
     }
     for name in ("xaxis", "yaxis"):
         dressed[name] = {**axis, **(layout.get(name) or {})}
