@@ -1,11 +1,12 @@
 """P1: CPU time of a turn with one tool call and an answer, 150 tools registered.
 
 Ours is the whole product: a session and a turn in PostgreSQL, retrieval of the tools that fit,
-the router, policy, audit, checkpoint and events. Peers bind all 150 tools, as they do by default,
-and run the same call and answer; LangGraph once in memory and once with its PostgreSQL
-checkpointer. The limit is two bare HTTP posts of the request that ours sends. Every turn is a new
-thread with new words. The model server and PostgreSQL are processes of their own; what is
-measured is the CPU time of the client process, all threads, each contender in its own process.
+the router, policy, audit, checkpoint and events; it streams. Peers bind all 150 tools, as they
+do by default, and run the same call and answer unstreamed; LangGraph once in memory, once with
+its PostgreSQL checkpointer (the base of the ratios), and once more so while streaming. The limit
+is two bare HTTP posts. Every turn is a new thread with new words. The model server and PostgreSQL
+are processes of their own; what is measured is the CPU time of the client process, all threads,
+each contender in its own process.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,7 @@ async def ours(url: str) -> AsyncIterator[Turn]:
 async def product(url: str) -> AsyncIterator[Callable[[str], Awaitable[list[Any]]]]:
     """Open the product; yield a function that says something to it and returns the events."""
     from graphs.jarvis.service import open_jarvis
+    from knowledge.manual import ensure_manual
     from nebula.app import open_app
     from nebula.auth.principal import Caller, Role, Surface
     from nebula.log import configure_logging
@@ -85,6 +88,7 @@ async def product(url: str) -> AsyncIterator[Callable[[str], Awaitable[list[Any]
     with tempfile.TemporaryDirectory(prefix="p1-") as home:
         settings = _settings(url, Path(home))
         async with open_app(settings, registry=registry()) as app, open_jarvis(app) as jarvis:
+            await ensure_manual(app.parts)  # or its first indexing would run beside the turns
             person = await app.parts.auth.create_user("bench", Role.ADMIN)
             caller = Caller(person, Surface.CHAT)
 
@@ -109,7 +113,9 @@ def _settings(url: str, home: Path) -> Any:
 
 
 @asynccontextmanager
-async def langgraph(url: str, checkpoints: Any = None) -> AsyncIterator[Turn]:
+async def langgraph(
+    url: str, checkpoints: Any = None, *, streaming: bool = False
+) -> AsyncIterator[Turn]:
     """LangChain's create_agent with every tool bound."""
     from langchain.agents import create_agent
     from langchain_openai import ChatOpenAI
@@ -117,7 +123,7 @@ async def langgraph(url: str, checkpoints: Any = None) -> AsyncIterator[Turn]:
 
     from benchmarks.peers import langchain_tools
 
-    model = ChatOpenAI(model=MODEL, base_url=url, api_key=SecretStr("bench"))
+    model = ChatOpenAI(model=MODEL, base_url=url, api_key=SecretStr("bench"), streaming=streaming)
     agent = create_agent(model, langchain_tools(), checkpointer=checkpoints or InMemorySaver())
 
     async def turn(text: str) -> str:
@@ -129,7 +135,7 @@ async def langgraph(url: str, checkpoints: Any = None) -> AsyncIterator[Turn]:
 
 
 @asynccontextmanager
-async def langgraph_postgres(url: str) -> AsyncIterator[Turn]:
+async def langgraph_postgres(url: str, *, streaming: bool = False) -> AsyncIterator[Turn]:
     """The same with LangGraph's PostgreSQL checkpointer."""
     from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 
@@ -141,7 +147,7 @@ async def langgraph_postgres(url: str) -> AsyncIterator[Turn]:
         try:
             async with AsyncPostgresSaver.from_conn_string(address) as saver:
                 await saver.setup()
-                async with langgraph(url, saver) as turn:
+                async with langgraph(url, saver, streaming=streaming) as turn:
                     yield turn
         finally:
             await asyncio.to_thread(server.stop)
@@ -188,6 +194,11 @@ CONTENDERS: dict[str, tuple[str, Any, str]] = {
     "agno": ("agno, in memory", agno, "agno"),
     "langgraph": ("LangGraph create_agent, in memory", langgraph, "langchain"),
     "postgres": ("LangGraph create_agent + PostgreSQL", langgraph_postgres, "langchain"),
+    "streaming": (
+        "the same, streaming as ours does",
+        partial(langgraph_postgres, streaming=True),
+        "langchain",
+    ),
     "pydantic_ai": ("pydantic-ai, in memory", pydantic_ai, "pydantic_ai"),
 }
 

@@ -4,6 +4,7 @@ Its model is cooperative and the same for everyone: it calls the tool that answe
 when it is offered, else hands the request to whoever has it, and reports a result it has seen.
 """
 
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -54,8 +55,10 @@ def served() -> Iterator[str]:
 
 def main() -> None:
     """Serve on a free port and print the base URL once it is taken."""
-    config = uvicorn.Config(FakeOpenAI(cooperative), port=0, log_level="critical")
-    listener = config.bind_socket()
+    config = uvicorn.Config(FakeOpenAI(cooperative), log_level="critical")
+    # asyncio turns Nagle's delay off only where the socket says that it is TCP.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
     print(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", flush=True)
     uvicorn.Server(config).run(sockets=[listener])
 

@@ -18,7 +18,10 @@ async def serve(
 
     Leaving the block cuts open connections and cancels running requests, as a crash would.
     """
-    listener = socket.create_server(("127.0.0.1", port))
+    # asyncio turns Nagle's delay off only where the socket says that it is TCP.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
     config = uvicorn.Config(app, log_config=None, log_level="critical", lifespan="auto")
     config.load()
     config.ssl = tls

@@ -13,7 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from nebula.settings import Settings
 from tests.ui.cli.terminal import Terminal
+from ui.cli.up import _listening
 
 
 @pytest.fixture
@@ -112,3 +114,8 @@ def test_a_beacon_of_a_dead_server_is_not_believed(fresh: Terminal) -> None:
         (fresh.home / "server.json").write_text(json.dumps(beacon))
         checks = json.loads(fresh.run("doctor", "--json").stdout)
         assert "server" not in [check["name"] for check in checks]
+
+
+def test_the_port_says_that_it_is_tcp_or_each_answer_would_wait_for_forty_milliseconds() -> None:
+    with _listening(Settings(_env_file=None, port=0)) as taken:
+        assert taken.proto == socket.IPPROTO_TCP
