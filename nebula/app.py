@@ -128,9 +128,7 @@ async def _parts(
         auth=Auth(db, settings),
         approvals=Approvals(db, events, settings),
         audit=Audit(db),
-        limits=await stack.enter_async_context(
-            open_limits(settings.max_effects_per_minute, settings.redis_url)
-        ),
+        limits=await stack.enter_async_context(open_limits(settings)),
         registry=tools,
         commands=commands,
     )

@@ -17,6 +17,8 @@ from nebula.errors import RateLimited
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+    from nebula.settings import Settings
+
 log = structlog.get_logger(__name__)
 
 _MINUTE = 60
@@ -75,15 +77,18 @@ class Limits:
 
 
 @asynccontextmanager
-async def open_limits(per_minute: int, redis_url: str) -> AsyncIterator[Limits]:
-    """Hand out the limits, counted in Redis too when an address is given."""
-    if not redis_url:
+async def open_limits(settings: "Settings") -> AsyncIterator[Limits]:
+    """Hand out the limits, counted in Redis too when its address is set."""
+    per_minute = settings.max_effects_per_minute
+    if not settings.redis_url:
         yield Limits(per_minute)
         return
     from redis.asyncio import Redis
 
     redis = Redis.from_url(
-        redis_url, socket_timeout=_PATIENCE_SECONDS, socket_connect_timeout=_PATIENCE_SECONDS
+        settings.redis_url,
+        socket_timeout=_PATIENCE_SECONDS,
+        socket_connect_timeout=_PATIENCE_SECONDS,
     )
     try:
         yield Limits(per_minute, redis)

@@ -6,7 +6,12 @@ import pytest
 
 from nebula.db.valkey import EmbeddedValkey
 from nebula.errors import RateLimited
+from nebula.settings import Settings
 from nebula.tool.limits import Limits, open_limits
+
+
+def limited(per_minute: int, redis_url: str) -> Settings:
+    return Settings(_env_file=None, max_effects_per_minute=per_minute, redis_url=redis_url)
 
 
 async def test_a_minute_is_used_up_by_one_person_only() -> None:
@@ -20,7 +25,8 @@ async def test_a_minute_is_used_up_by_one_person_only() -> None:
 
 async def test_two_processes_share_a_minute_through_redis() -> None:
     with EmbeddedValkey() as url:
-        async with open_limits(3, url) as one, open_limits(3, url) as other:
+        both = limited(3, url)
+        async with open_limits(both) as one, open_limits(both) as other:
             # A minute may turn in the middle; then the second one begins with what is left.
             refused = 0
             for _ in range(4):
@@ -35,7 +41,8 @@ async def test_two_processes_share_a_minute_through_redis() -> None:
 async def test_without_an_answer_from_redis_each_process_counts_for_itself() -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
-        async with open_limits(2, f"redis://127.0.0.1:{nobody.getsockname()[1]}") as limits:
+        settings = limited(2, f"redis://127.0.0.1:{nobody.getsockname()[1]}")
+        async with open_limits(settings) as limits:
             await limits.take("ada")
             await limits.take("ada")
             with pytest.raises(RateLimited):
