@@ -1,0 +1,1 @@
+"""Decides what a GPU does next: pure functions over a snapshot, no clock, no I/O."""

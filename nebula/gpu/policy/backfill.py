@@ -1,0 +1,41 @@
+"""EASY backfill: whoever is blocked first on a card gets a reservation that nothing delays.
+
+Lifka, The ANL/IBM SP scheduling system (1995): later work may start if it ends before the
+reservation, or fits beside what is reserved.
+"""
+
+from nebula.gpu.policy.board import Board, Place, Reservation
+from nebula.gpu.policy.fit import Plan
+from nebula.gpu.policy.types import Waiting
+
+
+def allowed(plan: Plan, board: Board) -> bool:
+    """Say whether a plan leaves the reservation of its card as early as it is."""
+    reserved = plan.place.reservation
+    if reserved is None:
+        return True
+    slack = 1 + board.rules.backfill_slack
+    if plan.at + plan.seconds * slack <= reserved.at:
+        return True
+    return plan.place.available(reserved.at) - _held(plan, reserved.at) >= reserved.need
+
+
+def _held(plan: Plan, at: float) -> int:
+    """Return what it would hold then of what could be free without it."""
+    if plan.warm is None or plan.warm.item.pinned or plan.warm.idle_at > at:
+        return plan.need
+    return plan.need + (plan.warm.vram or 0)
+
+
+def reserve(request: Waiting, plan: Plan) -> bool:
+    """Give a blocked request its place, if nobody else has one on that card."""
+    if plan.place.reservation is not None:
+        return False
+    if plan.need or plan.warm is None:
+        plan.place.reservation = Reservation(request.id, plan.at, plan.need)
+    return True
+
+
+def keep(request: Waiting, place: Place, at: float, need: int) -> None:
+    """Reserve a card for a request that running work makes room for."""
+    place.reservation = Reservation(request.id, at, need)

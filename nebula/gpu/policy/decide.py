@@ -1,0 +1,104 @@
+"""The policy: a snapshot in, decisions with reasons out. Pure and deterministic."""
+
+from nebula.gpu.policy import backfill, preempt, reasons
+from nebula.gpu.policy.board import Board, Holder
+from nebula.gpu.policy.fit import Plan, plans
+from nebula.gpu.policy.order import in_order
+from nebula.gpu.policy.rules import Rules
+from nebula.gpu.policy.types import Decision, Evict, Loaded, Snapshot, Start, Wait, Waiting, Yield
+
+# What is decided in this round can be shared by others in the next one at the earliest.
+_MOMENT = 0.001
+
+
+def decide(snapshot: Snapshot, rules: Rules = Rules()) -> tuple[Decision, ...]:  # noqa: B008 - frozen
+    """Decide about every request that waits: start, wait, and what makes room for it.
+
+    Each request gets exactly one `Start` or `Wait`. A request that needs room gets its `Evict`
+    or `Yield` first, and its `Start` in a later round, when a snapshot shows the memory free;
+    so applying all the starts never over-commits a card.
+    """
+    board = Board(snapshot, rules)
+    warm = {
+        h.item.key
+        for place in board.places.values()
+        if not place.why
+        for h in place.holders
+        if not h.going
+    }
+    found: list[Decision] = []
+    for request in in_order(snapshot, rules, warm):
+        found += _serve(request, board)
+    return tuple(found)
+
+
+def _serve(request: Waiting, board: Board) -> list[Decision]:
+    ways = plans(request, board)
+    if not ways:
+        return [Wait(request.id, reasons.impossible(request, board))]
+    for plan in ways:
+        if not plan.soon:
+            return _blocked(request, plan, board)
+        if backfill.allowed(plan, board):
+            return _begin(request, plan, board)
+    return [Wait(request.id, reasons.behind(ways[0]))]
+
+
+def _begin(request: Waiting, plan: Plan, board: Board) -> list[Decision]:
+    """Start now, or unload first; either way the memory is spoken for."""
+    now = plan.at <= board.now and not plan.evict
+    found: list[Decision] = []
+    if now:
+        reason = reasons.started(request, plan)
+        loaded = plan.warm.item.id if plan.warm else None
+        found = [Start(request.id, plan.place.card.id, loaded, plan.need, reason)]
+    else:
+        for holder in plan.evict:
+            reason = reasons.evicted(request, plan, holder)
+            found.append(Evict(holder.item.id, request.id, reason))
+            holder.going = True
+        found.append(Wait(request.id, reasons.unloading(plan), plan.at))
+    _take(request, plan, board.now)
+    return found
+
+
+def _take(request: Waiting, plan: Plan, now: float) -> None:
+    """Note on the board what a plan holds, from now on."""
+    until = plan.at + plan.seconds
+    holder = plan.warm or Holder(
+        Loaded(
+            id=f"for:{request.id}",
+            card=plan.place.card.id,
+            service=request.key[0],
+            model=request.key[1],
+            vram=plan.need,
+            state="loading",
+            parallel=plan.option.parallel,
+        ),
+        [],
+        max(plan.at + plan.option.load_seconds, now + _MOMENT),
+        plan.option.load_seconds,
+    )
+    plan.place.take(plan.need, holder, until, new=plan.warm is None)
+
+
+def _blocked(request: Waiting, plan: Plan, board: Board) -> list[Decision]:
+    """Keep a place for a request that must wait, or ask running work to step aside for it."""
+    asked = preempt.to_yield(request, board, plan.at)
+    if asked is not None:
+        option, chosen = asked
+        board.asked.update(w.id for w in chosen)
+        at = board.now + board.rules.yield_seconds
+        backfill.keep(request, board.places[option.card], at, option.vram or 0)
+        found: list[Decision] = [
+            Yield(w.id, request.id, reasons.yielded(request, option, w)) for w in chosen
+        ]
+        reason = reasons.stepping_aside(option, chosen)
+        return [*found, Wait(request.id, reason, at)]
+    first = backfill.reserve(request, plan)
+    if plan.warm is not None:
+        plan.warm.use(plan.at + plan.seconds)
+        plan.place.changed()
+    if not first:
+        return [Wait(request.id, reasons.behind(plan))]
+    return [Wait(request.id, reasons.blocked(request, plan, board), plan.at)]

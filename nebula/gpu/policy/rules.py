@@ -1,0 +1,58 @@
+"""The policy's figures. Tuned on seeds that the benchmark does not report."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from nebula.gpu.policy.types import PriorityClass
+
+_C = PriorityClass
+
+
+def _by_class(chat: float, image: float, batch: float, training: float) -> Mapping[_C, float]:
+    return MappingProxyType(
+        {_C.CHAT: chat, _C.IMAGE: image, _C.BATCH: batch, _C.TRAINING: training}
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Every figure that may be tuned; seconds unless it says otherwise."""
+
+    ageing: Mapping[PriorityClass, float] = field(
+        default_factory=lambda: _by_class(0, 900, 3600, 7200)
+    )
+    """How long a request waits until it ranks level with a fresh chat."""
+    affinity: Mapping[PriorityClass, float] = field(
+        default_factory=lambda: _by_class(20, 120, 1200, 1200)
+    )
+    """How much older a request may be that is overtaken because a later one's model is loaded."""
+    starvation: float = 14_400.0
+    """Nobody is overtaken by a request that came this much later, whatever its class."""
+    fair_share: float = 0.5
+    """Seconds of delay for each GPU-second used more than the owner who used least."""
+    fair_share_most: float = 600.0
+    priority_step: float = 60.0
+    """Head start for each point of a request's priority."""
+    backfill_slack: float = 0.1
+    """What runs before a reservation must be expected to end this share of its time early."""
+    load_weight: float = 1.0
+    """How many seconds of waiting a second of loading is worth."""
+    utilization_weight: float = 0.3
+    """Share of the run time by which a card that is fully busy is taken to slow work down."""
+    preferred_node: float = 30.0
+    """Seconds of waiting that the preferred node is worth."""
+    preempt_after: Mapping[PriorityClass, float] = field(
+        default_factory=lambda: _by_class(2, 30, float("inf"), float("inf"))
+    )
+    """What running work may be asked to yield for: a wait that is longer than this otherwise."""
+    yield_quantum: float = 60.0
+    """Work that has just started is left alone this long, so that it gets somewhere."""
+    yield_seconds: float = 20.0
+    """How long saving and releasing is expected to take."""
+    leave_seconds: float = 1.0
+    """How long unloading is expected to take."""
+    unknown_seconds: float = 300.0
+    """How long work is expected to take when nobody knows."""
+    overrun: float = 0.1
+    """Work that is late is expected to need this share of its time more."""
