@@ -41,6 +41,8 @@ lock: $(VENV)/.installed ## resolve what is needed into both lock files
 		--extra dev --extra redis-embedded -o requirements.lock
 	$(BIN)/uv pip compile benchmarks/requirements.in --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-emit-index-url -c requirements.lock -o benchmarks/requirements.lock
+	$(BIN)/uv pip compile node/requirements.in --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-emit-index-url -c requirements.lock -o node/requirements.lock
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@"$(or $(PYTHON),python3.11)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

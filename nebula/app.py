@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nebula.llm.embedding import Embedder
     from nebula.llm.router import MakeCommandModel, Router
     from nebula.services.directory import ServiceDirectory
+    from nebula.services.nodes.registry import NodeRegistry
     from nebula.tool.approvals import Approvals
     from nebula.tool.audit import Audit
     from nebula.tool.executor import Executor
@@ -43,6 +44,7 @@ class Parts:
     events: "Events"
     services: "ServiceDirectory"
     broker: "Broker"
+    nodes: "NodeRegistry"
     embedder: "Embedder"
     router: "Router"
     auth: "Auth"
@@ -100,6 +102,7 @@ async def _parts(
     from nebula.http import SafeFetch, make_http
     from nebula.llm.command.open import command_model, open_commands
     from nebula.llm.embedding import Embedder
+    from nebula.services.nodes.open import open_nodes
     from nebula.tool.approvals import Approvals
     from nebula.tool.audit import Audit
     from nebula.tool.limits import open_limits
@@ -123,6 +126,7 @@ async def _parts(
         events=events,
         services=gpu.services,
         broker=gpu.broker,
+        nodes=await stack.enter_async_context(open_nodes(settings, db, events, gpu, transport)),
         embedder=embedder,
         router=await _router(stack, settings, db, command, gpu=gpu, transport=transport),
         auth=Auth(db, settings),

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-LAYERS = ("nebula", "memory", "knowledge", "tools", "agents", "graphs", "api", "ui")
+LAYERS = ("node", "nebula", "memory", "knowledge", "tools", "agents", "graphs", "api", "ui")
 
 
 def checkout() -> Path:

@@ -53,6 +53,11 @@ class Broker:
         self.on_change: list[Callable[[], Awaitable[None]]] = []
         """Called after every change in this process, before its answer is given."""
 
+    @property
+    def observer(self) -> Observer:
+        """Return what looks at the cards."""
+        return self._observer
+
     @contextmanager
     def using(self, service: str, model: str | None) -> Iterator[None]:
         """Mark a model as in use by this process, so that a switch waits for it."""

@@ -1,7 +1,7 @@
 """Takes the snapshot: NVML, every service's own word, and the map, put together per node."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,6 +32,9 @@ from nebula.services.map import NodeSpec, ServiceMap, ServiceSpec, Target
 _SECONDS = 5.0
 
 
+Remote = Callable[[str], Awaitable[tuple[GpuReading, ...]]]
+
+
 class Observer:
     """Looks at the cards and the services of the map that is in force."""
 
@@ -43,13 +46,17 @@ class Observer:
         folder: Path,
         *,
         poll: float = 0.5,
+        remote: Remote | None = None,
     ) -> None:
-        """Take the HTTP client, NVML, the map in force, and the folder for simulated state."""
+        """Take the HTTP client, NVML, the map in force, the folder for simulated state, and what
+        tells the cards of nodes with an agent.
+        """
         self._http = http
         self._nvml = nvml
         self._map = services
         self._folder = folder
         self._poll = poll
+        self.remote = remote
 
     def driver(self, service: ServiceSpec) -> Driver:
         """Return what speaks to a service."""
@@ -105,6 +112,11 @@ class Observer:
     async def _cards(self, node: NodeSpec) -> tuple[tuple[GpuReading, ...], str]:
         if node.simulated:
             return await self._simulated(node).readings(), ""
+        if node.agent and self.remote is not None:
+            try:
+                return await self.remote(node.name), ""
+            except NebulaError as error:
+                return (), str(error)
         if not node.local:
             return (), ""
         reading = await self._nvml.read()

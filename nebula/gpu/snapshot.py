@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from nebula.services.map import Target
 
-FigureSource = Literal["nvml", "service", "map", "simulated"]
+FigureSource = Literal["nvml", "node", "service", "map", "simulated"]
 
 
 class _Frozen(BaseModel):

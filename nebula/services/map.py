@@ -50,6 +50,7 @@ class NodeSpec(_Part):
     gpus: tuple[GpuSpec, ...] = ()
     reserve: Size = Field(512 * MIB, description="VRAM that stays free on every card")
     simulated: bool = False
+    agent: bool = Field(False, description="It joined; its agent tells what its cards hold")
     only_when: Literal["no_nvidia_gpu"] | None = Field(
         None, description="Leave this node out when the condition does not hold"
     )
@@ -60,8 +61,12 @@ class NodeSpec(_Part):
 
     @property
     def local(self) -> bool:
-        """Say whether this is the machine we run on."""
-        return not self.simulated and self.address in {"127.0.0.1", "localhost", "::1"}
+        """Say whether this is the machine we run on, so that we look at its cards ourselves."""
+        return not (self.simulated or self.agent) and self.address in {
+            "127.0.0.1",
+            "localhost",
+            "::1",
+        }
 
 
 class ModelSpec(_Part):
