@@ -1,0 +1,208 @@
+"""The transactions of the ledger: renew and end leases, bury lost ones, load and unload.
+
+Each one holds the row lock of the card whose promises it changes; every time is the database's.
+"""
+
+from collections.abc import Collection
+from typing import Final
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from nebula.gpu.leases.placing import CHANNEL, Grant, Owner, Placing, card_id, place_of, resident_id
+from nebula.gpu.leases.rows import LeaseState, ResidentState, columns, filled
+
+__all__ = ["CHANNEL", "Grant", "Ledger", "Owner", "card_id", "place_of", "resident_id"]
+
+_HELD: Final = "id = :id AND token = :token AND state IN ('active', 'releasing')"
+_FREE: Final = """
+    UPDATE gpu_leases SET state = 'ended', ended_at = clock_timestamp(), end_reason = :reason
+    WHERE {held}
+"""
+_USED: Final = text(
+    "UPDATE gpu_residents SET last_used_at = clock_timestamp() WHERE id = :resident"
+)
+_OVER: Final = text("UPDATE gpu_requests SET state = 'done' WHERE id = :id AND state = 'placed'")
+_SOMEBODY_WAITS: Final = text(
+    "SELECT pg_notify(:channel, 'tick') WHERE EXISTS "
+    "(SELECT FROM gpu_requests WHERE state = 'waiting')"
+)
+_EXPIRED: Final = text(
+    f"""
+    UPDATE gpu_leases SET state = 'lost', end_reason = 'its holder fell silent'
+    WHERE state IN ('active', 'releasing') AND expires_at < clock_timestamp()
+    RETURNING {columns(LeaseState)}
+    """  # noqa: S608
+)
+_SILENT: Final = text(
+    """
+    UPDATE gpu_requests SET state = 'withdrawn'
+    WHERE state = 'waiting' AND seen_at < clock_timestamp() - make_interval(secs => :seconds)
+    RETURNING id
+    """
+)
+_OF_JOB: Final = text(
+    f"SELECT {columns(LeaseState)} FROM gpu_leases "  # noqa: S608
+    "WHERE job_id = :job AND state IN ('active', 'releasing')"
+)
+_ENDED: Final = text(
+    """
+    UPDATE gpu_leases SET state = 'ended', ended_at = clock_timestamp(), end_reason = :reason
+    WHERE id = :id AND state <> 'ended' RETURNING card, resident, request_id
+    """
+)
+_LEAVING: Final = text(
+    """
+    UPDATE gpu_residents r SET state = 'leaving', loader = NULL, changed_at = clock_timestamp()
+    WHERE r.id = :id AND r.state = 'loaded' AND NOT EXISTS
+        (SELECT FROM gpu_leases l WHERE l.resident = r.id AND l.state <> 'ended')
+    RETURNING r.card
+    """
+)
+_STATE: Final = text(
+    """
+    UPDATE gpu_residents SET state = :state, loader = NULL, changed_at = clock_timestamp()
+    WHERE id = :id AND state = :before RETURNING card
+    """
+)
+_GONE: Final = text("DELETE FROM gpu_residents WHERE id = :id AND state = :state RETURNING card")
+_ORPHANS: Final = text(
+    f"""
+    SELECT {columns(ResidentState)} FROM gpu_residents r WHERE state = 'loading' AND NOT EXISTS
+        (SELECT FROM gpu_leases l WHERE l.id = r.loader AND l.state <> 'ended')
+    """  # noqa: S608
+)
+
+
+class Ledger(Placing):
+    """Every transaction of the ledger, as statements inside the caller's."""
+
+    held: str = _HELD
+    """What proves that a lease is still its holder's: id, token and state."""
+    freed: str = "state = 'lost' AND expires_at + make_interval(secs => :grace) < clock_timestamp()"
+    """When a lost lease's memory is free: its node has stopped the work by itself by then."""
+
+    async def renew(self, session: AsyncSession, lease: str, token: int, seconds: float) -> bool:
+        """Prolong a lease; False when it is its holder's no longer."""
+        renewed = text(
+            "UPDATE gpu_leases SET expires_at = clock_timestamp() + make_interval(secs => "
+            f":seconds) WHERE {self.held} RETURNING id"  # noqa: S608
+        )
+        values = {"id": lease, "token": token, "seconds": seconds}
+        return (await session.execute(renewed, values)).one_or_none() is not None
+
+    async def take_up(
+        self, session: AsyncSession, job: str, holder: str, seconds: float
+    ) -> LeaseState | None:
+        """Make a worker the holder of its job's lease; None when the job has no place."""
+        taken = text(
+            f"""
+            UPDATE gpu_leases SET holder = :holder,
+                started_at = coalesce(started_at, clock_timestamp()),
+                expires_at = clock_timestamp() + make_interval(secs => :seconds)
+            WHERE job_id = :job AND state = 'active' AND holder IS NULL
+            RETURNING {columns(LeaseState)}
+            """  # noqa: S608
+        )
+        values = {"job": job, "holder": holder, "seconds": seconds}
+        row = (await session.execute(taken, values)).one_or_none()
+        return None if row is None else filled(LeaseState, row)
+
+    async def end(self, session: AsyncSession, lease: LeaseState, reason: str = "") -> bool:
+        """End a lease by the word of its holder; False when it was its holder's no longer."""
+        if lease.vram:
+            await self.lock(session, lease.card)
+        values = {"id": lease.id, "token": lease.token, "reason": reason}
+        done = await session.execute(text(_FREE.format(held=self.held) + "RETURNING id"), values)
+        if done.one_or_none() is None:
+            return False
+        await self._after(session, lease.card, lease.resident, lease.request_id)
+        return True
+
+    async def end_of_job(self, session: AsyncSession, job: str, reason: str) -> bool:
+        """End the lease of a job whose run came to an end."""
+        row = (await session.execute(_OF_JOB, {"job": job})).one_or_none()
+        return row is not None and await self.finish(session, filled(LeaseState, row), reason)
+
+    async def finish(self, session: AsyncSession, lease: LeaseState, reason: str) -> bool:
+        """End a lease because it is known that its work has stopped."""
+        await self.lock(session, lease.card)
+        row = (await session.execute(_ENDED, {"id": lease.id, "reason": reason})).one_or_none()
+        if row is not None:
+            await self._after(session, lease.card, lease.resident, lease.request_id)
+        return row is not None
+
+    async def _after(
+        self, session: AsyncSession, card: str, resident: str | None, request: str | None
+    ) -> None:
+        if resident is None:
+            await self.count(session, card)
+        else:
+            await session.execute(_USED, {"resident": resident})
+        if request is not None:
+            await session.execute(_OVER, {"id": request})
+        await session.execute(_SOMEBODY_WAITS, {"channel": CHANNEL})
+
+    async def expire(self, session: AsyncSession) -> tuple[LeaseState, ...]:
+        """Declare leases lost whose holders fell silent; their memory stays counted."""
+        lost = [filled(LeaseState, row) for row in await session.execute(_EXPIRED)]
+        for lease in lost:
+            reason = f"{lease.label} of {lease.owner_name} fell silent; its memory is kept for now"
+            await self.decided(session, "lost", lease.label, reason, card=lease.card)
+        return tuple(lost)
+
+    async def bury(self, session: AsyncSession, grace: float) -> tuple[LeaseState, ...]:
+        """End lost leases whose nodes have stopped the work by themselves by now."""
+        over = text(f"SELECT {columns(LeaseState)} FROM gpu_leases WHERE {self.freed}")  # noqa: S608
+        found = [filled(LeaseState, row) for row in await session.execute(over, {"grace": grace})]
+        return tuple([v for v in found if await self.finish(session, v, "lost")])
+
+    async def forget_silent(self, session: AsyncSession, seconds: float) -> None:
+        """Take back wishes of waiting processes that fell silent; jobs' wishes wait for ever."""
+        await session.execute(_SILENT, {"seconds": seconds})
+
+    async def leaving(self, session: AsyncSession, resident: ResidentState) -> bool:
+        """Mark a model as leaving; False when somebody uses it, or it is no longer there."""
+        await self.lock(session, resident.card)
+        return (await session.execute(_LEAVING, {"id": resident.id})).one_or_none() is not None
+
+    async def left(self, session: AsyncSession, resident: str) -> None:
+        """Drop a model that left, now that its memory is seen free."""
+        await self._drop(session, resident, "leaving")
+
+    async def stays(self, session: AsyncSession, resident: str) -> None:
+        """Note that a model that was to leave is still there."""
+        where = {"id": resident, "before": "leaving", "state": "loaded"}
+        await session.execute(_STATE, where)
+        await self.notify(session)
+
+    async def loaded(self, session: AsyncSession, resident: str) -> None:
+        """Note that a model is loaded."""
+        where = {"id": resident, "before": "loading", "state": "loaded"}
+        await session.execute(_STATE, where)
+        await self.notify(session, f"loaded {resident}")
+
+    async def not_loaded(self, session: AsyncSession, resident: str) -> None:
+        """Drop a model whose load failed."""
+        await self._drop(session, resident, "loading")
+
+    async def orphans(self, session: AsyncSession) -> tuple[ResidentState, ...]:
+        """Return models whose loader is no more; only a look at the card can tell about them."""
+        return tuple(filled(ResidentState, row) for row in await session.execute(_ORPHANS))
+
+    async def _drop(self, session: AsyncSession, resident: str, state: str) -> None:
+        card = resident.partition(":")[0]
+        await self.lock(session, card)
+        await session.execute(_GONE, {"id": resident, "state": state})
+        await self.count(session, card)
+        await self.notify(session, f"loaded {resident}")
+        await self.notify(session)
+
+    async def ask_to_yield(self, session: AsyncSession, leases: Collection[str]) -> None:
+        """Ask holders to save their work and leave."""
+        asked = text(
+            "UPDATE gpu_leases SET should_yield = true "
+            "WHERE id = ANY(:ids) AND state = 'active' RETURNING id"
+        )
+        for row in await session.execute(asked, {"ids": list(leases)}):
+            await self.notify(session, f"yield {row.id}")
