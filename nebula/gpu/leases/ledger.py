@@ -19,6 +19,10 @@ _FREE: Final = """
     UPDATE gpu_leases SET state = 'ended', ended_at = clock_timestamp(), end_reason = :reason
     WHERE {held}
 """
+_RENEW: Final = """
+    UPDATE gpu_leases SET expires_at = clock_timestamp() + make_interval(secs => :seconds)
+    WHERE {held} RETURNING id
+"""
 _USED: Final = text(
     "UPDATE gpu_residents SET last_used_at = clock_timestamp() WHERE id = :resident"
 )
@@ -84,10 +88,7 @@ class Ledger(Placing):
 
     async def renew(self, session: AsyncSession, lease: str, token: int, seconds: float) -> bool:
         """Prolong a lease; False when it is its holder's no longer."""
-        renewed = text(
-            "UPDATE gpu_leases SET expires_at = clock_timestamp() + make_interval(secs => "
-            f":seconds) WHERE {self.held} RETURNING id"  # noqa: S608
-        )
+        renewed = text(_RENEW.format(held=self.held))
         values = {"id": lease, "token": token, "seconds": seconds}
         return (await session.execute(renewed, values)).one_or_none() is not None
 
@@ -166,9 +167,9 @@ class Ledger(Placing):
         await self.lock(session, resident.card)
         return (await session.execute(_LEAVING, {"id": resident.id})).one_or_none() is not None
 
-    async def left(self, session: AsyncSession, resident: str) -> None:
+    async def left(self, session: AsyncSession, resident: str, card: str) -> None:
         """Drop a model that left, now that its memory is seen free."""
-        await self._drop(session, resident, "leaving")
+        await self._drop(session, resident, card, "leaving")
 
     async def stays(self, session: AsyncSession, resident: str) -> None:
         """Note that a model that was to leave is still there."""
@@ -182,16 +183,15 @@ class Ledger(Placing):
         await session.execute(_STATE, where)
         await self.notify(session, f"loaded {resident}")
 
-    async def not_loaded(self, session: AsyncSession, resident: str) -> None:
+    async def not_loaded(self, session: AsyncSession, resident: str, card: str) -> None:
         """Drop a model whose load failed."""
-        await self._drop(session, resident, "loading")
+        await self._drop(session, resident, card, "loading")
 
     async def orphans(self, session: AsyncSession) -> tuple[ResidentState, ...]:
         """Return models whose loader is no more; only a look at the card can tell about them."""
         return tuple(filled(ResidentState, row) for row in await session.execute(_ORPHANS))
 
-    async def _drop(self, session: AsyncSession, resident: str, state: str) -> None:
-        card = resident.partition(":")[0]
+    async def _drop(self, session: AsyncSession, resident: str, card: str, state: str) -> None:
         await self.lock(session, card)
         await session.execute(_GONE, {"id": resident, "state": state})
         await self.count(session, card)

@@ -9,7 +9,9 @@ class LeaseSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="JARVIS_GPU_", env_file=".env", extra="ignore")
 
-    lease_seconds: float = Field(30.0, description="A lease whose holder is silent for so long is lost")
+    lease_seconds: float = Field(
+        30.0, description="A lease whose holder is silent for so long is lost"
+    )
     grace_seconds: float = Field(
         15.0, description="How long a lost lease's memory is kept after that, for its node to stop"
     )

@@ -24,9 +24,7 @@ def upgrade() -> None:
         sa.Column("run_seconds", sa.Double),
         sa.Column("at", _TIME, nullable=False, server_default=_NOW),
     )
-    op.create_index(
-        "ix_gpu_footprints_key", "gpu_footprints", ["service", "model", "bucket", "id"]
-    )
+    op.create_index("ix_gpu_footprints_key", "gpu_footprints", ["service", "model", "bucket", "id"])
     op.create_table(
         "gpu_uses",
         sa.Column("service", sa.Text, primary_key=True),
