@@ -1,0 +1,1 @@
+"""Runs the same placement policy in virtual time: what would have happened, what would another card bring."""
