@@ -111,7 +111,7 @@ def _described(tool: AnyTool) -> McpTool:
         name=tool.name,
         description=tool.description,
         parameters=tool.schema(),
-        output_schema=tool.output_model.model_json_schema(mode="serialization"),
+        output_schema=tool.answer_model.model_json_schema(mode="serialization"),
         tags={tool.feature},
         annotations=ToolAnnotations(
             title=tool.name.replace("_", " "),

@@ -62,7 +62,7 @@ def document(api: FastAPI, registry: Registry, *, prefix: str = "/api") -> dict[
 
 def _add_tool(paths: dict[str, Any], schemas: dict[str, Any], tool: AnyTool, prefix: str) -> None:
     given = _hoisted(tool.input_model.model_json_schema(ref_template=_REF), schemas, tool.name)
-    output = tool.output_model
+    output = tool.answer_model
     made = _component(output, schemas, mode="serialization")
     name = f"{tool.name}_input"
     schemas[name] = given

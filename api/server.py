@@ -42,6 +42,7 @@ def create_server(
     async def lifespan(server: FastAPI) -> AsyncIterator[None]:
         from graphs.jarvis.service import open_jarvis
         from nebula.app import open_app
+        from nebula.jobs.worker import open_worker
 
         async with AsyncExitStack() as stack:
             app = await stack.enter_async_context(
@@ -50,6 +51,8 @@ def create_server(
             jarvis = await stack.enter_async_context(open_jarvis(app))
             await stack.enter_async_context(mcp_app.lifespan(mcp_app))
             server.state.doors = api.state.doors = Doors(app, jarvis)
+            if settings.workers:
+                await stack.enter_async_context(open_worker(app, settings.workers))
             yield
             server.state.doors = api.state.doors = None
 

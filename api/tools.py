@@ -148,5 +148,5 @@ def _info(tool: AnyTool) -> ToolInfo:
         rest=None if tool.rest is None else tool.rest.replace(" ", " /api", 1),
         examples=list(tool.examples),
         input_schema=tool.schema(),
-        output_schema=tool.output_model.model_json_schema(mode="serialization"),
+        output_schema=tool.answer_model.model_json_schema(mode="serialization"),
     )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nebula.gpu.broker import Broker
     from nebula.gpu.open import Gpu
     from nebula.http import SafeFetch
+    from nebula.jobs.service import Jobs
     from nebula.llm.command.mode import CommandMode
     from nebula.llm.embedding import Embedder
     from nebula.llm.router import MakeCommandModel, Router
@@ -52,6 +53,7 @@ class Parts:
     audit: "Audit"
     limits: "Limits"
     registry: "Registry"
+    jobs: "Jobs"
     commands: "CommandMode"
     _feature_settings: dict[type[BaseSettings], BaseSettings] = field(default_factory=dict)
 
@@ -99,7 +101,7 @@ async def _parts(
     from nebula.db.open import open_database
     from nebula.events.bus import Events
     from nebula.gpu.open import open_gpu
-    from nebula.http import SafeFetch, make_http
+    from nebula.jobs.service import open_jobs
     from nebula.llm.command.open import command_model, open_commands
     from nebula.llm.embedding import Embedder
     from nebula.services.nodes.open import open_nodes
@@ -110,9 +112,7 @@ async def _parts(
 
     db = await stack.enter_async_context(open_database(settings))
     events = await stack.enter_async_context(Events(db))
-    http = await stack.enter_async_context(make_http(transport))
-    fetch = SafeFetch(allow_private=settings.allow_private_fetch, transport=transport)
-    await stack.enter_async_context(fetch)
+    http, fetch = await _web(stack, settings, transport)
     gpu = await stack.enter_async_context(open_gpu(settings, http, db.conninfo, events))
     embedder = Embedder()
     tools = registry or Registry.discover("tools", "graphs")
@@ -134,8 +134,21 @@ async def _parts(
         audit=Audit(db),
         limits=await stack.enter_async_context(open_limits(settings)),
         registry=tools,
+        jobs=open_jobs(db, events, tools),
         commands=commands,
     )
+
+
+async def _web(
+    stack: AsyncExitStack, settings: Settings, transport: "httpx.AsyncBaseTransport | None"
+) -> "tuple[httpx.AsyncClient, SafeFetch]":
+    """Open the client for trusted addresses, and the guarded one for those a model chose."""
+    from nebula.http import SafeFetch, make_http
+
+    http = await stack.enter_async_context(make_http(transport))
+    fetch = SafeFetch(allow_private=settings.allow_private_fetch, transport=transport)
+    await stack.enter_async_context(fetch)
+    return http, fetch
 
 
 async def _router(

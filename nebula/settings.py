@@ -73,6 +73,9 @@ class Settings(BaseSettings):
     max_steps: int = Field(5, description="Tool rounds per request before Jarvis asks to go on")
     session_idle_minutes: float = Field(30.0, description="Idle sessions close after this long")
     max_effects_per_minute: int = Field(300, description="Changes one person may cause in a minute")
+    workers: int = Field(
+        4, ge=0, le=64, description="Jobs that `jarvis up` runs at once; 0 leaves them to others"
+    )
     max_body_bytes: int = Field(32 * 1024 * 1024, description="The largest request body")
 
     @property

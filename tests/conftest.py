@@ -102,6 +102,7 @@ def settings(tmp_path: Path, database_url: str) -> Settings:
         openai_base_url="http://openai.test/v1",
         service_map=home / "service-map.yml",
         warm_start=False,
+        workers=0,
     )
 
 

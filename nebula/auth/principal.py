@@ -72,3 +72,5 @@ class Caller:
     by_model: bool = False
     """True when a model chose the call; False when a person typed or clicked it."""
     progress: ProgressSink | None = field(default=None, compare=False)
+    job_id: str | None = None
+    """The job whose run asks, if any; only the executor sets it."""

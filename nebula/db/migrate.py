@@ -24,7 +24,10 @@ _FIRST = "db@head"  # creates the extensions that other branches need
 
 # Schemas whose tables are set up by their own libraries: an async function of the database's
 # address, in a module of a higher layer (so named, not imported).
-_LIBRARIES = {"langgraph": ("memory.checkpoints", "set_up_schema")}
+_LIBRARIES = {
+    "langgraph": ("memory.checkpoints", "set_up_schema"),
+    "procrastinate": ("nebula.jobs.queue", "set_up_schema"),
+}
 
 _log = structlog.get_logger(__name__)
 

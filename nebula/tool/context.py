@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from nebula.app import Parts
+    from nebula.jobs.gate import Lease
+    from nebula.jobs.job import JobHandle
+    from nebula.jobs.run import JobRun
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Result)
@@ -32,6 +35,12 @@ class Calls(Protocol):
         """Run a tool of another feature, by its name."""
         ...
 
+    async def submit(
+        self, name: str, arguments: Mapping[str, Any], *, priority: int = 0
+    ) -> "JobHandle":
+        """Let a worker run a tool as a job."""
+        ...
+
 
 @dataclass(frozen=True)
 class Context:
@@ -41,6 +50,8 @@ class Context:
     call_id: str
     parts: "Parts"
     calls: Calls
+    run: "JobRun | None" = None
+    """The run of the job this call is part of, if it is one."""
 
     @property
     def principal(self) -> Principal:
@@ -60,7 +71,26 @@ class Context:
         """Return a feature's settings, read once per process."""
         return self.parts.settings_of(cls)
 
-    async def progress(self, fraction: float | None, message: str) -> None:
+    @property
+    def lease(self) -> "Lease | None":
+        """Return the part of a GPU that the job holds while it runs."""
+        return None if self.run is None else self.run.lease
+
+    async def progress(
+        self,
+        fraction: float | None,
+        message: str,
+        *,
+        step: int | None = None,
+        steps: int | None = None,
+    ) -> None:
         """Tell whoever waits how far this is; `fraction` is 0..1, or None when unknown."""
-        if self.caller.progress is not None:
+        if self.run is not None:
+            self.run.progress(fraction, message, step=step, steps=steps)
+        elif self.caller.progress is not None:
             await self.caller.progress(fraction, message)
+
+    async def job_log(self, text: str) -> None:
+        """Add lines to the log of the job this call is part of; elsewhere nobody keeps them."""
+        if self.run is not None:
+            self.run.log(text)

@@ -14,15 +14,19 @@ from typing import (
     Generic,
     ParamSpec,
     TypeVar,
+    get_args,
     get_type_hints,
 )
 
-from pydantic import BaseModel, ConfigDict, create_model
+from pydantic import BaseModel, ConfigDict, SecretStr, create_model
 
 from nebula.tool.result import Result
 
 if TYPE_CHECKING:
+    from nebula.jobs.gate import GpuNeed
     from nebula.tool.context import Context
+
+    FindNeed = Callable[[Any], GpuNeed | None]
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Result)
@@ -80,11 +84,22 @@ class Tool(Generic[P, R]):
     input_model: type[BaseModel]
     output_model: type[R]
     fn: "Callable[Concatenate[Context, P], Awaitable[R]]"
+    background: bool = False
+    """A call becomes a job: it returns a handle at once, and a worker runs it."""
+    gpu: "FindNeed | None" = None
+    """Tells from the validated arguments which GPU memory the job needs, or None."""
 
     @property
     def summary(self) -> str:
         """Return the description's first line."""
         return self.description.splitlines()[0]
+
+    @property
+    def answer_model(self) -> type[Result]:
+        """Return what a call outside a job answers: the result, or a job's handle."""
+        from nebula.jobs.job import JobHandle
+
+        return JobHandle if self.background else self.output_model
 
     def schema(self) -> dict[str, Any]:
         """Return the JSON schema of the arguments."""
@@ -112,12 +127,15 @@ def tool(
     confirm: bool = False,
     permission: str | None = None,
     timeout: float = 30.0,
+    background: bool = False,
+    gpu: "FindNeed | None" = None,
 ) -> "Callable[[Callable[Concatenate[Context, P], Awaitable[R]]], Tool[P, R]]":
     """Turn an async function into a tool named after it and described by its docstring.
 
     `says` are hassil sentence templates (slots named after parameters), `examples` plain
     utterances; `selectors` are the parameters that decide where the effect goes; `confirm`
-    asks a person even where the policy would not; `timeout` is in seconds.
+    asks a person even where the policy would not; `timeout` is in seconds, of one run.
+    `background` makes every call a job; `gpu` tells from the arguments what it needs of a GPU.
 
     Raises:
         BadDeclaration: when the declaration is incomplete or contradicts itself.
@@ -144,6 +162,8 @@ def tool(
             input_model=_input_model(fn, hints),
             output_model=hints.get("return", type(None)),
             fn=fn,
+            background=background,
+            gpu=gpu,
         )
         _check(built)
         return built
@@ -195,6 +215,7 @@ def _problems(tool: AnyTool) -> "list[str]":
     found += [f"selector {s!r} is no parameter" for s in tool.selectors if s not in parameters]
     if tool.effect is not Effect.READ and parameters and not tool.selectors:
         found.append("an effect with parameters names its selectors")
+    found += _job_problems(tool)
     if tool.rest is not None and not _REST.match(tool.rest):
         found.append(f"rest {tool.rest!r} is not 'METHOD /path'")
     if len(tool.says) + len(tool.examples) < 2:
@@ -202,3 +223,22 @@ def _problems(tool: AnyTool) -> "list[str]":
     if not re.fullmatch(r"[a-z]+:(read|write|admin)", tool.permission):
         found.append(f"permission {tool.permission!r} is not feature:read|write|admin")
     return found
+
+
+def _job_problems(tool: AnyTool) -> "list[str]":
+    found: list[str] = []
+    if tool.gpu is not None and not tool.background:
+        found.append("what needs a GPU is a job: background=True")
+    if tool.background and (sealed := secrets_of(tool)):
+        found.append(f"a job keeps its arguments, so {', '.join(sealed)} cannot be a secret")
+    return found
+
+
+def secrets_of(tool: AnyTool) -> "list[str]":
+    """Name the parameters that hold secrets; such a call cannot be kept as a job."""
+    fields = tool.input_model.model_fields.items()
+    return [name for name, field in fields if _holds_secret(field.annotation)]
+
+
+def _holds_secret(annotation: object) -> bool:
+    return annotation is SecretStr or any(_holds_secret(part) for part in get_args(annotation))

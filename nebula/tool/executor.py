@@ -6,7 +6,8 @@ security property: nobody learns about arguments or past results of a tool they 
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, ParamSpec, TypeVar, cast
@@ -16,7 +17,7 @@ import structlog
 from pydantic import BaseModel, ValidationError
 
 from nebula.app import Parts
-from nebula.auth.principal import Caller, Principal, Surface
+from nebula.auth.principal import Caller, Principal, Role, Surface
 from nebula.errors import (
     ApprovalRequired,
     Conflict,
@@ -26,6 +27,8 @@ from nebula.errors import (
     PermissionDenied,
     TimedOut,
 )
+from nebula.jobs.job import JobHandle, handle_of
+from nebula.jobs.run import JobRun
 from nebula.policy.decide import Decision, Verdict, decide
 from nebula.tool.approvals import Approval
 from nebula.tool.arguments import parse, problems
@@ -54,6 +57,10 @@ class _Call:
     values: BaseModel | None = None
     key: CallKey | None = None
     """Set from the moment the call is on record as running."""
+    as_job: bool = False
+    priority: int = 0
+    recorded: bool = False
+    """The call's end and its audit line are written already."""
 
 
 class Executor:
@@ -63,6 +70,7 @@ class Executor:
         """Take the parts that tools may reach."""
         self._parts = parts
         self._ledger = Ledger(parts.db)
+        self._runs: dict[str, JobRun] = {}
         # The same callers ask in every turn; a changed right makes another caller.
         self._offered = lru_cache(maxsize=256)(self._decided)
 
@@ -96,7 +104,78 @@ class Executor:
             ApprovalRequired: when a person must decide first; call again when they have.
             NebulaError: as the tool or the policy says; a bug shows as InternalError.
         """
-        call = _Call(name, caller, call_id)
+        return await self._told(_Call(name, caller, call_id), arguments)
+
+    async def submit(
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        *,
+        caller: Caller,
+        call_id: str,
+        priority: int = 0,
+    ) -> JobHandle:
+        """Let a worker run a tool as a job; who may, and what a person must say, is the same.
+
+        Raises:
+            ApprovalRequired: when a person must decide first; call again when they have.
+            NebulaError: as the policy says.
+        """
+        call = _Call(name, caller, call_id, as_job=True, priority=priority)
+        return cast("JobHandle", await self._told(call, arguments))
+
+    async def run_job(self, run: JobRun) -> Result:
+        """Run a claimed job's tool, as its owner and with the rights they have now.
+
+        Nobody is asked again: the approval was used up when the job was submitted.
+
+        Raises:
+            NebulaError: as the tool says, or because the owner may not use it any more.
+        """
+        job = run.job
+        tool = self.registry.get(job.tool)
+        caller = await self._owner(run)
+        decision = decide(tool, caller)
+        if decision.verdict is Verdict.BLOCK:
+            raise PermissionDenied(decision.reason)
+        values = _validated(tool, job.arguments)
+        self._runs[job.id] = run
+        try:
+            async with self._holding(run):
+                run.started = True
+                return await self._run(tool, values, caller, job.call_id)
+        finally:
+            del self._runs[job.id]
+
+    async def _owner(self, run: JobRun) -> Caller:
+        """Return who asked for a job, with the rights their rows grant now."""
+        job, asked = run.job, run.asked
+        kept = Principal(
+            job.owner_id, job.owner_name, Role.CLIENT, frozenset(), key_id=asked.key_id
+        )
+        return Caller(
+            await self._parts.auth.current(kept),
+            Surface(job.surface),
+            session_id=job.session_id,
+            agent=asked.agent,
+            labels=asked.labels,
+            by_model=asked.by_model,
+            job_id=job.id,
+        )
+
+    @asynccontextmanager
+    async def _holding(self, run: JobRun) -> AsyncIterator[None]:
+        """Hold the GPU around a run that was given one."""
+        gate = self._parts.jobs.gate
+        if not run.gated or gate is None:
+            yield
+            return
+        async with gate.lease(run.job.id) as run.lease:
+            yield
+
+    async def _told(self, call: _Call, arguments: Mapping[str, Any] | bytes) -> Result:
+        """Take a call through every step, and record how it ended."""
+        name = call.name
         started = time.perf_counter()
         outcome = "ok"
         try:
@@ -129,7 +208,8 @@ class Executor:
         if decision.verdict is Verdict.BLOCK:
             raise PermissionDenied(decision.reason)
         values = call.values = _validated(tool, arguments)
-        if tool.effect is Effect.READ:
+        call.as_job |= tool.background and caller.job_id is None
+        if tool.effect is Effect.READ and not call.as_job:
             return await self._run(tool, values, caller, call.call_id)
         return await self._effect(call, tool, values, decision)
 
@@ -141,31 +221,59 @@ class Executor:
             call_id=call.call_id,
             arguments_sha256=arguments_sha256(values, call.call_id),
         )
-        if decision.verdict is Verdict.ALLOW:
-            # The common case costs one transaction: only a known id needs a second look.
-            if not await self._begin(call, tool, key, None):
-                return await self._told_again(tool, key)
-        else:
-            told = await self._ledger.replay(tool, key)
+        answer = JobHandle if call.as_job else tool.output_model
+        approval = None
+        # What is simply allowed costs one transaction: only a known id needs a second look.
+        if decision.verdict is not Verdict.ALLOW:
+            told = await self._ledger.replay(tool, key, answer)
             if told is not None:
                 return told
             approval = await self._approval(call, tool, values, decision)
-            if not await self._begin(call, tool, key, approval):
-                return await self._told_again(tool, key)
+        await self._parts.limits.take(call.caller.principal.id)
+        if call.as_job:
+            handle = await self._submit(call, tool, values, key, approval)
+            return handle or await self._told_again(tool, key, answer)
+        if not await self._begin(call, tool, key, approval):
+            return await self._told_again(tool, key, answer)
         call.key = key
         return await self._run(tool, values, call.caller, call.call_id)
 
     async def _begin(
         self, call: _Call, tool: AnyTool, key: CallKey, approval: Approval | None
     ) -> bool:
-        await self._parts.limits.take(call.caller.principal.id)
         async with self._parts.db.session() as session:
             if approval is not None:
                 await self._parts.approvals.use(session, approval)
             return await self._ledger.begin(session, tool, key, call.caller.session_id)
 
-    async def _told_again(self, tool: AnyTool, key: CallKey) -> Result:
-        told = await self._ledger.replay(tool, key)
+    async def _submit(
+        self,
+        call: _Call,
+        tool: AnyTool,
+        values: BaseModel,
+        key: CallKey,
+        approval: Approval | None,
+    ) -> JobHandle | None:
+        """Make the call a job: approval, call, job, queue and audit line stand or fall together."""
+        parts = self._parts
+        async with parts.db.session() as session:
+            if approval is not None:
+                await parts.approvals.use(session, approval)
+            if not await self._ledger.begin(session, tool, key, call.caller.session_id):
+                return None
+            job = await parts.jobs.submit(
+                session, tool, values, call.caller, call.call_id, priority=call.priority
+            )
+            handle = handle_of(job)
+            await self._ledger.end(session, key, state="succeeded", result=handle)
+            line = _line(call, "submitted", None)
+            line["detail"]["job_id"] = job.id
+            await parts.audit.append(session, line)
+        call.recorded = True
+        return handle
+
+    async def _told_again(self, tool: AnyTool, key: CallKey, answer: type[Result]) -> Result:
+        told = await self._ledger.replay(tool, key, answer)
         if told is None:
             raise Conflict("This call is already running.", hint="Wait for it to end.")
         return told
@@ -195,7 +303,8 @@ class Executor:
                 raise Conflict(f"The approval has {approval.state}.", hint="Ask for it anew.")
 
     async def _run(self, tool: AnyTool, values: BaseModel, caller: Caller, call_id: str) -> Result:
-        context = Context(caller, call_id, self._parts, self.bound(caller, call_id))
+        run = None if caller.job_id is None else self._runs.get(caller.job_id)
+        context = Context(caller, call_id, self._parts, self.bound(caller, call_id), run)
         fields = {name: getattr(values, name) for name in type(values).model_fields}
         try:
             async with asyncio.timeout(tool.timeout) as limit:
@@ -203,6 +312,8 @@ class Executor:
         except TimeoutError as error:
             if not limit.expired():
                 raise
+            if run is not None and call_id == run.job.call_id:
+                run.overran = True
             if tool.effect is not Effect.READ and tool.kind is EffectKind.OPAQUE:
                 raise OutcomeUnknown(f"{tool.name} took over {tool.timeout:g} s.") from error
             raise TimedOut(f"{tool.name} took over {tool.timeout:g} s.") from error
@@ -214,6 +325,8 @@ class Executor:
         self, call: _Call, outcome: str, *, result: Result | None = None, error: Any = None
     ) -> None:
         """Write the end of the call and its audit line in one transaction."""
+        if call.recorded:
+            return
         payload = error.payload() if isinstance(error, NebulaError) else None
         async with self._parts.db.session() as session:
             if call.key is not None:
@@ -239,9 +352,21 @@ class _Bound:
 
     async def call_by_name(self, name: str, arguments: Mapping[str, Any]) -> Result:
         """Run a tool of another feature, by its name."""
+        return await self._executor.execute(
+            name, arguments, caller=self._caller, call_id=self._next()
+        )
+
+    async def submit(
+        self, name: str, arguments: Mapping[str, Any], *, priority: int = 0
+    ) -> JobHandle:
+        """Let a worker run a tool as a job."""
+        return await self._executor.submit(
+            name, arguments, caller=self._caller, call_id=self._next(), priority=priority
+        )
+
+    def _next(self) -> str:
         self._count += 1
-        call_id = f"{self._prefix}/{self._count}"
-        return await self._executor.execute(name, arguments, caller=self._caller, call_id=call_id)
+        return f"{self._prefix}/{self._count}"
 
 
 def _validated(tool: AnyTool, arguments: Mapping[str, Any] | bytes) -> BaseModel:

@@ -33,8 +33,12 @@ class Ledger:
         """Take the database that holds the record."""
         self._db = db
 
-    async def replay(self, tool: AnyTool, key: CallKey) -> Result | None:
+    async def replay(
+        self, tool: AnyTool, key: CallKey, answer: type[Result] | None = None
+    ) -> Result | None:
         """Return the stored result of a call that ran, or None when it may run now.
+
+        `answer` is what was stored, where that is not the tool's own result.
 
         Raises:
             StoredError: when it ran and failed.
@@ -51,7 +55,7 @@ class Ledger:
                 )
             now = (await session.execute(select(func.clock_timestamp()))).scalar_one()
             overdue = row.deadline < now
-        return _told_again(tool, row, overdue=overdue)
+        return _told_again(tool, row, answer or tool.output_model, overdue=overdue)
 
     async def begin(
         self, session: AsyncSession, tool: AnyTool, key: CallKey, session_id: str | None
@@ -113,11 +117,12 @@ class Ledger:
         )
 
 
-def _told_again(tool: AnyTool, row: ToolCall, *, overdue: bool) -> Result | None:
+def _told_again(
+    tool: AnyTool, row: ToolCall, answer: type[Result], *, overdue: bool
+) -> Result | None:
     match row.state:
         case "succeeded":
-            result: Result = tool.output_model.model_validate(row.result)
-            return result
+            return answer.model_validate(row.result)
         case "failed":
             raise StoredError(row.error or NebulaError().payload())
         case "waiting":

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from nebula.tool.result import Block, Choices, Image, Markdown, Plot, Table
+from nebula.tool.result import Block, Choices, Image, JobProgress, Markdown, Plot, Table
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~<>$])")
 # Bidirectional controls reorder what a reader sees; zero-width ones hide it.
@@ -106,6 +106,14 @@ def _markdown(block: Block) -> str:
         case Choices(question=question, options=options):
             lines = [f"{n}. {escape(label)}" for n, (label, _) in enumerate(options, start=1)]
             return "\n".join([question, "", *lines])
+        case JobProgress():
+            return _markdown_job(block)
+
+
+def _markdown_job(job: JobProgress) -> str:
+    part = "" if job.fraction is None else f" {job.fraction:.0%}"
+    said = f": {escape(job.message)}" if job.message else ""
+    return f"**{escape(job.tool)}** is {escape(job.state)}{part} as job `{job.job_id}`{said}"
 
 
 def _markdown_table(table: Table) -> str:

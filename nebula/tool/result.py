@@ -48,7 +48,20 @@ class Choices(BaseModel):
     options: list[tuple[str, str]]
 
 
-Block = Annotated[Markdown | Table | Image | Plot | Choices, Field(discriminator="kind")]
+class JobProgress(BaseModel):
+    """A job that runs on: its state when this was written; a door shows it live by its id."""
+
+    kind: Literal["job"] = "job"
+    job_id: str
+    tool: str
+    state: str
+    fraction: float | None = None
+    message: str = ""
+
+
+Block = Annotated[
+    Markdown | Table | Image | Plot | Choices | JobProgress, Field(discriminator="kind")
+]
 
 
 class Result(BaseModel):

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
 from graphs.events import PlanStep
-from nebula.tool.result import Block, Choices, Image, Markdown, Plot, Table
+from nebula.tool.render import to_markdown
+from nebula.tool.result import Block, Choices, Image, JobProgress, Markdown, Plot, Table
 from ui.chat.screen import Element
 
 _FONT = "-apple-system, 'Segoe UI', Inter, Roboto, 'Noto Sans', 'Liberation Sans', sans-serif"
@@ -19,8 +20,8 @@ _TASK_STATUS = {
 
 
 def text_of(blocks: Iterable[Block]) -> str:
-    """Return the Markdown paragraphs among the blocks."""
-    return "\n\n".join(block.text for block in blocks if isinstance(block, Markdown))
+    """Return the Markdown paragraphs among the blocks, and a line for each job."""
+    return to_markdown([b for b in blocks if isinstance(b, Markdown | JobProgress)])
 
 
 def elements_of(blocks: Sequence[Block], for_id: str) -> list[Element]:
@@ -43,7 +44,7 @@ def _element(block: Block, element_id: str) -> Element | None:
             return _shell("plotly", element_id, block.title or "plot", _data_url(_themed(block)))
         case Image():
             return {**_shell("image", element_id, block.alt, block.url), "size": "medium"}
-        case Markdown():
+        case Markdown() | JobProgress():
             return None
 
 

@@ -57,6 +57,18 @@ def up(
 
 
 @app.command()
+def worker(
+    jobs: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Jobs at once; else JARVIS_WORKERS")
+    ] = None,
+) -> None:
+    """Run jobs in this process, beside or instead of those that 'jarvis up' runs."""
+    from ui.cli.worker import worker as work
+
+    work(jobs)
+
+
+@app.command()
 def chat(
     message: Annotated[str, typer.Argument(help="Say this and leave; empty to converse")] = "",
     session: Annotated[str | None, typer.Option(help="Go on with this session")] = None,

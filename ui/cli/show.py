@@ -9,8 +9,8 @@ from rich.markdown import Markdown as RichMarkdown
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from nebula.tool.render import visible
-from nebula.tool.result import Block, Choices, Image, Markdown, Plot, Table
+from nebula.tool.render import to_markdown, visible
+from nebula.tool.result import Block, Choices, Image, JobProgress, Markdown, Plot, Table
 
 
 def console(*, error: bool = False) -> Console:
@@ -39,6 +39,8 @@ def _drawn(block: Block) -> list[Any]:
         case Choices(question=question, options=options):
             lines = [f"  {n}. {visible(label)}" for n, (label, _) in enumerate(options, start=1)]
             return [Text("\n".join([visible(question), *lines]))]
+        case JobProgress():
+            return [RichMarkdown(to_markdown([block]), hyperlinks=False)]
 
 
 def _table(block: Table) -> RichTable:

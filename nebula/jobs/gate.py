@@ -1,0 +1,70 @@
+"""What stands between a job that needs a GPU and the workers; leases implement it."""
+
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    from nebula.jobs.job import Job
+
+
+class GpuNeed(Protocol):
+    """What a job needs of a GPU; see `nebula.gpu.leases.need`."""
+
+    @property
+    def service(self) -> str | None:
+        """Name the service that does the work."""
+        ...
+
+
+class YieldAsked(Protocol):
+    """Tells a run that it should save its work and give the GPU back."""
+
+    def is_set(self) -> bool:
+        """Say whether it was asked."""
+        ...
+
+    async def wait(self) -> object:
+        """Wait until it is asked."""
+        ...
+
+
+class Lease(Protocol):
+    """A part of a GPU that a run holds; the token fences out whoever held it before."""
+
+    @property
+    def id(self) -> str: ...  # noqa: D102
+    @property
+    def token(self) -> int: ...  # noqa: D102
+    @property
+    def node(self) -> str: ...  # noqa: D102
+    @property
+    def gpu(self) -> int: ...  # noqa: D102
+    @property
+    def should_yield(self) -> YieldAsked: ...  # noqa: D102
+
+
+class Gate(Protocol):
+    """Admits jobs to GPUs.
+
+    Lock order: the job's row is locked before the gate's own rows; `Jobs.ready` locks the job's
+    row too, so a transaction that comes from the gate's side may be chosen to collide (Conflict)
+    and is then tried again.
+    """
+
+    async def admit(self, session: "AsyncSession", job: "Job", need: "GpuNeed") -> None:
+        """Record the wish of a queued job; call `Jobs.ready` when it has its place."""
+        ...
+
+    async def finished(self, session: "AsyncSession", job_id: str) -> None:
+        """Free what the job's run held: the run came to an end that its worker saw."""
+        ...
+
+    async def withdrawn(self, session: "AsyncSession", job_id: str) -> None:
+        """Forget the wish. A lease whose worker died is freed when that is safe."""
+        ...
+
+    def lease(self, job_id: str) -> AbstractAsyncContextManager[Lease]:
+        """Hold the job's place around its run: prepare the card, renew, fence."""
+        ...

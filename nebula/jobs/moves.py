@@ -1,0 +1,249 @@
+"""Every change of a job's state: one conditional statement, with its events and the gate's part.
+
+A run is named by the job's id and the number of the attempt. What a run says counts only while
+its attempt is the newest and still running, so a worker that was given up for dead changes nothing.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, insert, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from nebula.errors import UpstreamUnavailable
+from nebula.events.bus import Events
+from nebula.jobs import queue
+from nebula.jobs.gate import Gate, GpuNeed
+from nebula.jobs.job import Job, JobState
+from nebula.jobs.models import JobRow
+from nebula.jobs.record import Claim, announce, claim_of, shown
+from nebula.tool.registry import Registry
+from nebula.tool.result import Result
+
+
+@dataclass(frozen=True)
+class Run:
+    """One attempt at a job: the fencing token of everything it reports."""
+
+    job_id: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run ended."""
+
+    state: JobState
+    result: Result | None = None
+    error: dict[str, Any] | None = None
+
+
+class Moves:
+    """Moves jobs forward from state to state."""
+
+    def __init__(self, events: Events, registry: Registry) -> None:
+        """Take where changes are announced, and the tools that jobs run."""
+        self._events = events
+        self._registry = registry
+        self.gate: Gate | None = None
+
+    async def put(self, session: AsyncSession, fields: dict[str, Any], need: GpuNeed | None) -> Job:
+        """Record a new job and send it on its way: to the gate when it needs a GPU."""
+        values = {**fields, "state": JobState.QUEUED.value, "gated": need is not None}
+        row = (
+            await session.execute(insert(JobRow).values(**values).returning(JobRow))
+        ).scalar_one()
+        job = shown(row)
+        if need is None:
+            await queue.enqueue(session, job.id)
+        else:
+            await self._gate().admit(session, job, need)
+        await announce(self._events, session, job)
+        return job
+
+    async def ready(self, session: AsyncSession, job_id: str) -> None:
+        """Put a job that the gate placed before the workers."""
+        placed = update(JobRow).where(JobRow.id == job_id, JobRow.state == "queued")
+        found = await session.execute(placed.values(placed=True).returning(JobRow.id))
+        if found.scalar_one_or_none() is not None:
+            await queue.enqueue(session, job_id)
+
+    async def claim(
+        self, session: AsyncSession, job_id: str, queue_id: int, worker: str
+    ) -> Claim | None:
+        """Begin the next attempt for the holder of the job's queue row; None if it is not to run.
+
+        A job that needs a GPU and has no place yet goes to the gate instead.
+        """
+        claimed = await session.execute(
+            update(JobRow)
+            .where(
+                JobRow.id == job_id,
+                JobRow.state == "queued",
+                JobRow.queue_id == queue_id,
+                JobRow.placed | ~JobRow.gated,
+            )
+            .values(
+                state="running",
+                attempts=JobRow.attempts + 1,
+                worker=worker,
+                waits_because="",
+                progress={},
+                started_at=func.coalesce(JobRow.started_at, func.clock_timestamp()),
+            )
+            .returning(JobRow)
+        )
+        row = claimed.scalar_one_or_none()
+        if row is None:
+            await self._admit_due(session, job_id, queue_id)
+            return None
+        claim = claim_of(row)
+        await announce(self._events, session, claim.job)
+        return claim
+
+    async def claimed(
+        self, session: AsyncSession, job_id: str, queue_id: int, worker: str
+    ) -> Claim | None:
+        """Return a job whose claim was cut off in the middle, if it took effect."""
+        row = await session.get(JobRow, job_id)
+        mine = row is not None and (row.state, row.queue_id, row.worker) == (
+            "running",
+            queue_id,
+            worker,
+        )
+        return claim_of(row) if row is not None and mine else None
+
+    async def end(self, session: AsyncSession, run: Run, ending: Ending) -> Job | None:
+        """Record how a run ended and free its GPU; None when the run no longer counts."""
+        result = ending.result
+        values = {
+            "state": ending.state.value,
+            "result": None if result is None else result.model_dump(mode="json"),
+            "error": ending.error,
+            "artefacts": list(getattr(result, "artefacts", ())),
+            "simulated": bool(getattr(result, "simulated", False)),
+            "finished_at": func.clock_timestamp(),
+        }
+        job = await self._of_run(session, run, values)
+        if job is None:
+            return None
+        if self.gate is not None:
+            await self.gate.finished(session, run.job_id)
+        await announce(self._events, session, job)
+        return job
+
+    async def again(
+        self,
+        session: AsyncSession,
+        run: Run,
+        *,
+        because: str,
+        delay_seconds: float = 0.0,
+        more_attempts: int = 0,
+    ) -> Job | None:
+        """Queue a job whose run ended in the open; `more_attempts` is for runs not its own fault."""
+        values = {"max_attempts": JobRow.max_attempts + more_attempts, **_waiting(because)}
+        job = await self._of_run(session, run, values)
+        if job is None:
+            return None
+        if self.gate is not None:
+            await self.gate.finished(session, run.job_id)
+        await queue.enqueue(session, run.job_id, delay_seconds=delay_seconds)
+        await announce(self._events, session, job)
+        return job
+
+    async def lost(self, session: AsyncSession, run: Run, *, because: str) -> Job | None:
+        """Queue a job again whose worker died: its GPU is freed when the gate finds that safe."""
+        job = await self._of_run(session, run, _waiting(because))
+        if job is None:
+            return None
+        if self.gate is not None:
+            await self.gate.withdrawn(session, run.job_id)
+        # What the run had begun inside may begin again at once, and not after its time-out.
+        await session.execute(_OVERDUE, {"principal": job.owner_id, "prefix": f"{job.call_id}/"})
+        await queue.enqueue(session, run.job_id)
+        await announce(self._events, session, job, state=JobState.LOST.value)
+        await announce(self._events, session, job)
+        return job
+
+    async def cancel_waiting(self, session: AsyncSession, job_id: str, by: str) -> Job | None:
+        """Cancel a job that does not run yet."""
+        values = {
+            "state": JobState.CANCELLED.value,
+            "cancel_requested": True,
+            "cancelled_by": by,
+            "waits_because": "",
+            "finished_at": func.clock_timestamp(),
+        }
+        waiting = update(JobRow).where(JobRow.id == job_id, JobRow.state == "queued")
+        row = (
+            await session.execute(waiting.values(**values).returning(JobRow))
+        ).scalar_one_or_none()
+        if row is None:
+            return None
+        if row.gated and self.gate is not None:
+            await self.gate.withdrawn(session, job_id)
+        await queue.forget(session, job_id)
+        job = shown(row)
+        await announce(self._events, session, job)
+        return job
+
+    async def _of_run(self, session: AsyncSession, run: Run, values: dict[str, Any]) -> Job | None:
+        moved = await session.execute(
+            update(JobRow)
+            .where(
+                JobRow.id == run.job_id,
+                JobRow.state == "running",
+                JobRow.attempts == run.attempt,
+            )
+            .values(**values)
+            .returning(JobRow)
+        )
+        row = moved.scalar_one_or_none()
+        return None if row is None else shown(row)
+
+    async def _admit_due(self, session: AsyncSession, job_id: str, queue_id: int) -> None:
+        """Hand a job that waited for its next attempt to the gate."""
+        due = update(JobRow).where(
+            JobRow.id == job_id,
+            JobRow.state == "queued",
+            JobRow.queue_id == queue_id,
+            JobRow.gated,
+            ~JobRow.placed,
+        )
+        values = {"queue_id": None, "queued_at": None}
+        row = (await session.execute(due.values(**values).returning(JobRow))).scalar_one_or_none()
+        if row is None:
+            return
+        tool = self._registry.get(row.tool)
+        need = None
+        if tool.gpu is not None:
+            need = tool.gpu(tool.input_model.model_validate(row.arguments))
+        if need is None:
+            await self.ready(session, job_id)
+        else:
+            await self._gate().admit(session, shown(row), need)
+
+    def _gate(self) -> Gate:
+        if self.gate is None:
+            raise UpstreamUnavailable(
+                "This job needs a GPU, and nothing here hands out GPUs.",
+                hint="Start it with `jarvis up` or `jarvis worker`.",
+            )
+        return self.gate
+
+
+def _waiting(because: str) -> dict[str, Any]:
+    return {
+        "state": JobState.QUEUED.value,
+        "worker": None,
+        "placed": False,
+        "waits_because": because,
+        "progress": {},
+    }
+
+
+_OVERDUE = text(
+    "UPDATE tool_calls SET deadline = clock_timestamp() "
+    "WHERE principal_id = :principal AND starts_with(call_id, :prefix) AND state = 'running'"
+)

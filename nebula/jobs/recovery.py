@@ -1,0 +1,89 @@
+"""Finds what a crash left behind, and sets it going again."""
+
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from nebula.app import App
+from nebula.jobs import queue
+from nebula.jobs.models import JobRow
+from nebula.jobs.moves import Run
+from nebula.jobs.outcome import Again, after_loss
+from nebula.jobs.record import claim_of
+from nebula.jobs.runner import settle
+
+STALLED_SECONDS = 4.0
+"""A worker that has not written its heartbeat for so long is taken for dead."""
+_LOST_ROW_SECONDS = 2.0
+_AT_ONCE = 100
+_LOCK = 0x6A72  # an advisory lock: one worker looks at a time
+
+_TRY_LOCK = text(f"SELECT pg_try_advisory_xact_lock({_LOCK})")
+
+_DEAD_WORKERS = text(
+    "SELECT j.id FROM jobs j LEFT JOIN job_workers w ON w.id = j.worker "
+    "AND w.heartbeat_at > clock_timestamp() - make_interval(secs => :stalled) "
+    "WHERE j.state = 'running' AND w.id IS NULL LIMIT :most FOR UPDATE OF j SKIP LOCKED"
+)
+
+# A row that a live worker holds counts as there: that worker is about to claim the job.
+_ROWLESS = text(
+    f"""
+    SELECT j.id FROM jobs j
+    LEFT JOIN {queue.SCHEMA}.procrastinate_jobs q ON q.id = j.queue_id AND (
+        q.status = 'todo' OR (q.status = 'doing' AND EXISTS (
+            SELECT 1 FROM {queue.SCHEMA}.procrastinate_workers w WHERE w.id = q.worker_id
+            AND w.last_heartbeat > clock_timestamp() - make_interval(secs => :stalled)
+        ))
+    )
+    WHERE j.state = 'queued' AND q.id IS NULL
+    AND j.queued_at < clock_timestamp() - make_interval(secs => :patience)
+    LIMIT :most FOR UPDATE OF j SKIP LOCKED
+    """  # noqa: S608 - only our own constants
+)
+
+_SWEEP = text(
+    f"""
+    DELETE FROM {queue.SCHEMA}.procrastinate_jobs q WHERE q.status <> 'todo' AND NOT EXISTS (
+        SELECT 1 FROM {queue.SCHEMA}.procrastinate_workers w WHERE w.id = q.worker_id
+        AND w.last_heartbeat > clock_timestamp() - make_interval(secs => :stalled)
+    )
+    """  # noqa: S608
+)
+_FORGET_WORKERS = text(
+    "DELETE FROM job_workers WHERE heartbeat_at < clock_timestamp() - interval '10 minutes'"
+)
+
+
+async def recover(app: App, session: AsyncSession) -> int:
+    """Set going again whatever lost its worker or its row in the queue; return how many.
+
+    One process looks at a time. Call it only from a worker whose own heartbeat has been written
+    for a while: after an outage every heartbeat is old.
+    """
+    if not await session.scalar(_TRY_LOCK):
+        return 0
+    found = await session.scalars(_DEAD_WORKERS, {"stalled": STALLED_SECONDS, "most": _AT_ONCE})
+    orphans = list(found)
+    for job_id in orphans:
+        await lose(app, session, job_id)
+    limits = {"stalled": STALLED_SECONDS, "patience": _LOST_ROW_SECONDS, "most": _AT_ONCE}
+    rowless = list(await session.scalars(_ROWLESS, limits))
+    for job_id in rowless:
+        await queue.enqueue(session, job_id)
+    await session.execute(_SWEEP, {"stalled": STALLED_SECONDS})
+    await session.execute(_FORGET_WORKERS)
+    return len(orphans) + len(rowless)
+
+
+async def lose(app: App, session: AsyncSession, job_id: str) -> None:
+    """Decide about one job whose run is gone."""
+    row = await session.scalar(select(JobRow).where(JobRow.id == job_id, JobRow.state == "running"))
+    if row is None:
+        return
+    claim = claim_of(row)
+    job, run = claim.job, Run(job_id, claim.job.attempts)
+    next_ = after_loss(job, claim.kind)
+    if isinstance(next_, Again):
+        await app.parts.jobs.moves.lost(session, run, because=next_.because)
+    else:
+        await settle(app, session, run, next_)

@@ -1,0 +1,220 @@
+"""A worker: takes jobs from the queue, shows that it is alive, and heals what others left.
+
+procrastinate's worker ends when the database goes away; it is started again with back-off. The
+runs are not its children: they go on, and report when the database is back.
+"""
+
+import asyncio
+import os
+import random
+import socket
+import time
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+import structlog
+from procrastinate import JobContext
+from sqlalchemy import text
+
+from nebula.app import App
+from nebula.db.engine import Database
+from nebula.errors import NebulaError
+from nebula.jobs.moves import Run
+from nebula.jobs.outcome import Broken
+from nebula.jobs.queue import QUEUE, TASK, transport
+from nebula.jobs.recovery import STALLED_SECONDS, lose, recover
+from nebula.jobs.runner import Runner
+from nebula.jobs.service import CANCEL_STREAM
+
+log = structlog.get_logger(__name__)
+
+_BEAT_SECONDS = 1.0
+_POLL_SECONDS = 1.0
+_SHORTEST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 5.0
+_SOUND_SECONDS = 10.0
+"""How long the transport must have run for its next end to count as the first again."""
+_LAST_WORD_SECONDS = 5.0
+_CONNECTIONS = 4
+
+_BEAT = text(
+    "INSERT INTO job_workers (id) VALUES (:id) "
+    "ON CONFLICT (id) DO UPDATE SET heartbeat_at = clock_timestamp()"
+)
+_MINE = text(
+    "SELECT id, attempts, cancel_requested FROM jobs WHERE worker = :id AND state = 'running'"
+)
+_LEAVE = text("DELETE FROM job_workers WHERE id = :id")
+
+
+class Worker:
+    """Runs jobs in this process, so many at once."""
+
+    def __init__(self, app: App, db: Database, concurrency: int) -> None:
+        """Take the App whose tools run, a database pool of its own, and how many jobs at once."""
+        self.id = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
+        self._app = app
+        self._db = db
+        self._concurrency = concurrency
+        self._slots = asyncio.Semaphore(concurrency)
+        self._runner = Runner(app, db, app.parts.jobs.over(db), self.id)
+        self._takes: set[asyncio.Task[None]] = set()
+        self._strays: set[Run] = set()
+
+    async def serve(self) -> None:
+        """Take jobs from the queue for good; the transport is started again whenever it ends."""
+        pause = _SHORTEST_PAUSE_SECONDS
+        while True:
+            began = time.monotonic()
+            try:
+                await self._db.ping()
+                await self._transport()
+            except Exception as error:  # noqa: BLE001 - whatever ended it, it is started again
+                log.warning("job_queue_away", error=type(error).__name__)
+            if time.monotonic() - began > _SOUND_SECONDS:
+                pause = _SHORTEST_PAUSE_SECONDS
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - only spreads
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+    async def _transport(self) -> None:
+        queue = transport(self._db.conninfo, connections=_CONNECTIONS)
+        queue.task(name=TASK, pass_context=True)(self._take)
+        async with queue.open_async():
+            await queue.run_worker_async(
+                queues=[QUEUE],
+                name=self.id,
+                concurrency=self._concurrency,
+                fetch_job_polling_interval=_POLL_SECONDS,
+                # Ours are told by their record; nobody asks procrastinate to abort one.
+                abort_job_polling_interval=3600.0,
+                shutdown_graceful_timeout=0.0,
+                update_heartbeat_interval=_BEAT_SECONDS,
+                stalled_worker_timeout=STALLED_SECONDS * 2,
+                delete_jobs="always",
+                install_signal_handlers=False,
+            )
+
+    async def _take(self, context: JobContext, job_id: str) -> None:
+        """Run the job of a row of the queue; it goes on when the transport ends."""
+        queue_id = context.job.id
+        assert queue_id is not None
+        task = asyncio.create_task(self._run(job_id, queue_id), name=f"take {job_id}")
+        self._takes.add(task)
+        task.add_done_callback(self._takes.discard)
+        await asyncio.shield(task)
+
+    async def _run(self, job_id: str, queue_id: int) -> None:
+        async with self._slots:
+            try:
+                await self._runner.take(job_id, queue_id)
+            except Exception:  # its record stays as it is, and recovery finds it
+                log.exception("job_run_broke", job=job_id)
+
+    async def live(self) -> None:
+        """Show every second that this worker is alive, and heal what others left."""
+        since: float | None = None
+        while True:
+            began = time.monotonic()
+            try:
+                async with asyncio.timeout(STALLED_SECONDS):
+                    await self.beat()
+                    since = since or began
+                    # After an outage every heartbeat is old: first, everyone gets to beat.
+                    if began - since > STALLED_SECONDS:
+                        await self._heal()
+            except Exception as error:  # noqa: BLE001 - the heart goes on
+                since = None
+                log.warning("job_heartbeat_failed", error=str(error))
+            await asyncio.sleep(max(0.05, _BEAT_SECONDS - (time.monotonic() - began)))
+
+    async def beat(self) -> None:
+        """Show once that this worker is alive, and see what became of its runs."""
+        before = self._runner.running
+        async with self._db.session() as session:
+            await session.execute(_BEAT, {"id": self.id})
+            rows = (await session.execute(_MINE, {"id": self.id})).all()
+            mine = {Run(row.id, row.attempts): row.cancel_requested for row in rows}
+            strays = mine.keys() - before
+            for run in strays & self._strays:
+                await lose(self._app, session, run.job_id)
+            self._strays = strays
+        for run in before:
+            if run not in mine:
+                self._runner.stop(run, Broken.SUPERSEDED)
+            elif mine[run]:
+                self._runner.stop(run, Broken.CANCELLED)
+
+    async def _heal(self) -> None:
+        async with self._db.session() as session:
+            healed = await recover(self._app, session)
+        if healed:
+            log.warning("jobs_recovered", jobs=healed)
+
+    async def hear_cancels(self) -> None:
+        """Stop a run as soon as somebody cancels it, without waiting for the next heartbeat."""
+        async for event in self._app.parts.events.follow(CANCEL_STREAM, await self._news()):
+            for run in self._runner.running:
+                if run.job_id == event.data["id"]:
+                    self._runner.stop(run, Broken.CANCELLED)
+
+    async def _news(self) -> int:
+        """Return the number of the last cancellation before now."""
+        while True:
+            try:
+                return await self._app.parts.events.last(CANCEL_STREAM)
+            except NebulaError:
+                await asyncio.sleep(_BEAT_SECONDS)
+
+    async def finish(self, grace_seconds: float) -> None:
+        """Let the runs end; those that take longer are broken off, and queued again if they may."""
+        await _ended(self._takes, grace_seconds)
+        for run in self._runner.running:
+            self._runner.stop(run, Broken.STOPPING)
+        self._runner.gives_up_at = time.monotonic() + _LAST_WORD_SECONDS
+        await _ended(self._takes, 2 * _LAST_WORD_SECONDS)
+        for task in self._takes:
+            task.cancel()
+        await _ended(self._takes, _LAST_WORD_SECONDS)
+
+    async def leave(self) -> None:
+        """Take back the sign of life, so that nobody waits for this worker."""
+        try:
+            async with self._db.session() as session:
+                await session.execute(_LEAVE, {"id": self.id})
+        except NebulaError as error:
+            log.warning("job_worker_left_unseen", error=str(error))
+
+
+@asynccontextmanager
+async def open_worker(
+    app: App, concurrency: int, *, grace_seconds: float = 3.0
+) -> AsyncIterator[Worker]:
+    """Run jobs until the end of the block; then running ones get a moment to finish."""
+    conninfo = app.parts.db.conninfo
+    async with Database(conninfo, pool_size=2, application_name="nebula-worker") as db:
+        worker = Worker(app, db, concurrency)
+        await worker.beat()
+        serving = asyncio.create_task(worker.serve(), name="job queue")
+        living = [
+            asyncio.create_task(worker.live(), name="job heartbeat"),
+            asyncio.create_task(worker.hear_cancels(), name="job cancels"),
+        ]
+        try:
+            yield worker
+        finally:
+            await _stopped([serving])
+            await worker.finish(grace_seconds)
+            await _stopped(living)
+            await worker.leave()
+
+
+async def _ended(tasks: Collection[asyncio.Task[None]], seconds: float) -> None:
+    if tasks:
+        await asyncio.wait(list(tasks), timeout=seconds)
+
+
+async def _stopped(tasks: Collection[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(list(tasks))
