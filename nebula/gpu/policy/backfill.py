@@ -22,17 +22,17 @@ def allowed(plan: Plan, board: Board) -> bool:
 
 def _held(plan: Plan, at: float) -> int:
     """Return what it would hold then of what could be free without it."""
-    if plan.warm is None or plan.warm.item.pinned or plan.warm.idle_at > at:
-        return plan.need
-    return plan.need + (plan.warm.vram or 0)
+    if plan.room.warm is None or plan.room.warm.item.pinned or plan.room.warm.idle_at > at:
+        return plan.room.need
+    return plan.room.need + (plan.room.warm.vram or 0)
 
 
 def reserve(request: Waiting, plan: Plan) -> bool:
     """Give a blocked request its place, if nobody else has one on that card."""
     if plan.place.reservation is not None:
         return False
-    if plan.need or plan.warm is None:
-        plan.place.reservation = Reservation(request.id, plan.at, plan.need)
+    if plan.room.need or plan.room.warm is None:
+        plan.place.reservation = Reservation(request.id, plan.at, plan.room.need)
     return True
 
 

@@ -4,9 +4,13 @@ from bisect import insort
 from collections import defaultdict
 from collections.abc import Iterable
 from math import inf
+from typing import TYPE_CHECKING
 
 from nebula.gpu.policy.rules import Rules
 from nebula.gpu.policy.types import Card, Key, Loaded, Running, Snapshot
+
+if TYPE_CHECKING:
+    from nebula.gpu.policy.fit import Room
 
 
 class Holder:
@@ -62,7 +66,18 @@ class Reservation:
 class Place:
     """One card in this round."""
 
-    __slots__ = ("card", "events", "free", "holders", "loose", "now", "reservation", "rules", "why")
+    __slots__ = (
+        "card",
+        "events",
+        "free",
+        "holders",
+        "loose",
+        "now",
+        "reservation",
+        "rooms",
+        "rules",
+        "why",
+    )
 
     def __init__(self, card: Card, now: float, rules: Rules) -> None:
         self.card = card
@@ -74,6 +89,8 @@ class Place:
         self.free: int | None = None
         self.reservation: Reservation | None = None
         self.why = _unusable(card)
+        self.rooms: dict[tuple[object, ...], tuple[Room, ...]] = {}
+        """What `fit` worked out for this card as it stands."""
         self.events: list[tuple[float, int, Holder | None]] | None = None
 
     def count(self) -> None:
@@ -144,9 +161,14 @@ class Place:
         holder.use(until)
         self.changed()
 
+    def same(self, key: Key) -> list[Holder]:
+        """Return where a model is loaded, or being loaded."""
+        return [h for h in self.holders if h.item.key == key and not h.going]
+
     def changed(self) -> None:
         """Forget what was worked out."""
         self.events = None
+        self.rooms.clear()
 
 
 def _unusable(card: Card) -> str:
@@ -173,6 +195,19 @@ class Board:
         self._hold(snapshot.loaded)
         for place in self.places.values():
             place.count()
+
+    def copies(self, key: Key) -> tuple[int, int]:
+        """Return how many places of a model are in use, and how many wait for work."""
+        busy = idle = 0
+        for place in self.places.values():
+            if place.why:
+                continue
+            for holder in place.same(key):
+                used = min(len(holder.ends), holder.item.parallel)
+                busy += used
+                idle += holder.item.parallel - used
+            busy += sum(work.key == key for _, _, work in place.loose)
+        return busy, idle
 
     def _hold(self, loaded: Iterable[Loaded]) -> None:
         uses: dict[str, list[float]] = defaultdict(list)

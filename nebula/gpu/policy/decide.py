@@ -19,15 +19,8 @@ def decide(snapshot: Snapshot, rules: Rules = Rules()) -> tuple[Decision, ...]: 
     so applying all the starts never over-commits a card.
     """
     board = Board(snapshot, rules)
-    warm = {
-        h.item.key
-        for place in board.places.values()
-        if not place.why
-        for h in place.holders
-        if not h.going
-    }
     found: list[Decision] = []
-    for request in in_order(snapshot, rules, warm):
+    for request in in_order(snapshot, board):
         found += _serve(request, board)
     return tuple(found)
 
@@ -37,7 +30,7 @@ def _serve(request: Waiting, board: Board) -> list[Decision]:
     if not ways:
         return [Wait(request.id, reasons.impossible(request, board))]
     for plan in ways:
-        if not plan.soon:
+        if not plan.room.soon:
             return _blocked(request, plan, board)
         if backfill.allowed(plan, board):
             return _begin(request, plan, board)
@@ -46,14 +39,14 @@ def _serve(request: Waiting, board: Board) -> list[Decision]:
 
 def _begin(request: Waiting, plan: Plan, board: Board) -> list[Decision]:
     """Start now, or unload first; either way the memory is spoken for."""
-    now = plan.at <= board.now and not plan.evict
+    now = plan.at <= board.now and not plan.room.evict
     found: list[Decision] = []
     if now:
         reason = reasons.started(request, plan)
-        loaded = plan.warm.item.id if plan.warm else None
-        found = [Start(request.id, plan.place.card.id, loaded, plan.need, reason)]
+        loaded = plan.room.warm.item.id if plan.room.warm else None
+        found = [Start(request.id, plan.card, loaded, plan.room.need, reason)]
     else:
-        for holder in plan.evict:
+        for holder in plan.room.evict:
             reason = reasons.evicted(request, plan, holder)
             found.append(Evict(holder.item.id, request.id, reason))
             holder.going = True
@@ -65,13 +58,13 @@ def _begin(request: Waiting, plan: Plan, board: Board) -> list[Decision]:
 def _take(request: Waiting, plan: Plan, now: float) -> None:
     """Note on the board what a plan holds, from now on."""
     until = plan.at + plan.seconds
-    holder = plan.warm or Holder(
+    holder = plan.room.warm or Holder(
         Loaded(
             id=f"for:{request.id}",
-            card=plan.place.card.id,
+            card=plan.card,
             service=request.key[0],
             model=request.key[1],
-            vram=plan.need,
+            vram=plan.room.need,
             state="loading",
             parallel=plan.option.parallel,
         ),
@@ -79,7 +72,7 @@ def _take(request: Waiting, plan: Plan, now: float) -> None:
         max(plan.at + plan.option.load_seconds, now + _MOMENT),
         plan.option.load_seconds,
     )
-    plan.place.take(plan.need, holder, until, new=plan.warm is None)
+    plan.place.take(plan.room.need, holder, until, new=plan.room.warm is None)
 
 
 def _blocked(request: Waiting, plan: Plan, board: Board) -> list[Decision]:
@@ -96,8 +89,8 @@ def _blocked(request: Waiting, plan: Plan, board: Board) -> list[Decision]:
         reason = reasons.stepping_aside(option, chosen)
         return [*found, Wait(request.id, reason, at)]
     first = backfill.reserve(request, plan)
-    if plan.warm is not None:
-        plan.warm.use(plan.at + plan.seconds)
+    if plan.room.warm is not None:
+        plan.room.warm.use(plan.at + plan.seconds)
         plan.place.changed()
     if not first:
         return [Wait(request.id, reasons.behind(plan))]

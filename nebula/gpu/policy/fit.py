@@ -1,35 +1,53 @@
 """How a request could run on one card: warm, into free memory, after evictions, or later."""
 
-from dataclasses import dataclass
 from math import inf
+from operator import itemgetter
+from typing import NamedTuple
 
 from nebula.gpu.policy.board import Board, Holder, Place
 from nebula.gpu.policy.evict import cheapest
 from nebula.gpu.policy.types import Option, Waiting
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """One way to run a request."""
+class Room(NamedTuple):
+    """When a card has room for something, and what that takes."""
 
-    option: Option
-    place: Place
     at: float
-    """When it could start."""
-    warm: Holder | None
     need: int
     """Bytes newly taken."""
-    evict: tuple[Holder, ...]
+    warm: Holder | None = None
+    evict: tuple[Holder, ...] = ()
+    """What is unloaded now for it."""
+    soon: bool = False
+    """Nothing is in the way, or only what is being unloaded."""
+    price: float = 0.0
+    leftover: int = 0
+
+
+class Plan(NamedTuple):
+    """One way to run a request."""
+
     score: float
     """Seconds until it is done, with the price of what is unloaded for it."""
     leftover: int
-    soon: bool
-    """It starts now, or as soon as unloading is done."""
+    card: str
+    option: Option
+    place: Place
+    room: Room
+
+    @property
+    def at(self) -> float:
+        """Return when it could start."""
+        return self.room.at
 
     @property
     def seconds(self) -> float:
         """Return how long it takes from its start, loading included."""
-        return self.option.run_seconds + (0.0 if self.warm else self.option.load_seconds)
+        load = 0.0 if self.room.warm else self.option.load_seconds
+        return self.option.run_seconds + load
+
+
+_first = itemgetter(0, 1, 2)
 
 
 def plans(request: Waiting, board: Board) -> list[Plan]:
@@ -37,24 +55,42 @@ def plans(request: Waiting, board: Board) -> list[Plan]:
     found: list[Plan] = []
     for option in request.options:
         place = board.places.get(option.card)
-        if place is not None and not place.why:
-            found += _on(request, option, place, board)
-    return sorted(found, key=lambda p: (round(p.score, 3), p.leftover, p.place.card.id))
+        if place is None or place.why:
+            continue
+        for room in _rooms(request, option, place):
+            score = _score(request, option, place, room)
+            found.append(Plan(score, room.leftover, option.card, option, place, room))
+    found.sort(key=_first)
+    return found
 
 
-def _on(request: Waiting, option: Option, place: Place, board: Board) -> list[Plan]:
-    same = [h for h in place.holders if h.item.key == request.key and not h.going]
-    found = []
-    if same:
-        found.append(_warm(request, option, place, board, min(same, key=lambda h: h.slot_at)))
-    if not same or option.holds == "copies":
-        found.append(_cold(request, option, place, board))
-    return [plan for plan in found if plan is not None]
+def _score(request: Waiting, option: Option, place: Place, room: Room) -> float:
+    """Return a plan's price in seconds, to the millisecond."""
+    rules = place.rules
+    busy = place.card.utilization or 0.0
+    score = room.at - place.now + room.price
+    score += option.run_seconds * (1 + busy * rules.utilization_weight)
+    if room.warm is None:
+        score += option.load_seconds * rules.load_weight
+    if request.preferred_node == place.card.node:
+        score -= rules.preferred_node
+    return round(score, 3)
 
 
-def _warm(
-    request: Waiting, option: Option, place: Place, board: Board, holder: Holder
-) -> Plan | None:
+def _rooms(request: Waiting, option: Option, place: Place) -> tuple[Room, ...]:
+    """Return the ways to run on one card; the same need has the same answer until it changes."""
+    shape = (request.key, option.vram, option.holds)
+    found = place.rooms.get(shape)
+    if found is None:
+        same = place.same(request.key)
+        ways = [_warm(option, place, min(same, key=lambda h: h.slot_at))] if same else []
+        if not same or option.holds == "copies":
+            ways.append(_cold(request, option, place))
+        found = place.rooms[shape] = tuple(way for way in ways if way.at < inf)
+    return found
+
+
+def _warm(option: Option, place: Place, holder: Holder) -> Room:
     """Use a loaded model, once it has a place for one more and room to grow.
 
     A need that nobody knows is taken to be what the model holds already.
@@ -62,75 +98,49 @@ def _warm(
     growth = 0
     if option.vram is not None and holder.vram is not None:
         growth = max(0, option.vram - holder.vram)
-    room = _room(place, growth, keep=holder) if growth else _Room(board.now, soon=True)
-    if holder.slot_at > board.now:
-        room = _Room(max(room.at, holder.slot_at), soon=False)
-    return _plan(request, option, board, room, warm=holder, need=growth)
+    room = Room(place.now, 0, soon=True)
+    if growth:
+        room = _room(place, growth, keep=holder)
+    if holder.slot_at > place.now:
+        room = Room(max(room.at, holder.slot_at), growth, leftover=room.leftover)
+    return room._replace(warm=holder)
 
 
-def _cold(request: Waiting, option: Option, place: Place, board: Board) -> Plan | None:
+def _cold(request: Waiting, option: Option, place: Place) -> Room:
     """Load it: into what is free, or after something has left."""
     if option.vram is None or place.ceiling is None or option.vram > place.ceiling:
-        return None
+        return Room(inf, 0)
     rivals = tuple(
         h
         for h in place.holders
         if (h.going and h.item.key == request.key and option.holds != "copies")
         or (h.item.service == request.key[0] and option.holds == "one")
     )
-    room = _room(place, option.vram, rivals=rivals)
-    return _plan(request, option, board, room, warm=None, need=option.vram)
-
-
-@dataclass(frozen=True, slots=True)
-class _Room:
-    """When there is room, and what is unloaded now for it."""
-
-    at: float
-    evict: tuple[Holder, ...] = ()
-    soon: bool = False
+    return _room(place, option.vram, rivals=rivals)
 
 
 def _room(
-    place: Place,
-    need: int,
-    *,
-    keep: Holder | None = None,
-    rivals: tuple[Holder, ...] = (),
-) -> _Room:
+    place: Place, need: int, *, keep: Holder | None = None, rivals: tuple[Holder, ...] = ()
+) -> Room:
     """Return when so much is free.
 
     Rivals are what the same service holds and must give up first.
     """
     now, free = place.now, place.free
     if free is None:
-        return _Room(inf)
+        return Room(inf, need)
     if free >= need and not rivals:
-        return _Room(now, soon=True)
+        return Room(now, need, soon=True, leftover=free - need)
     staying = [h for h in rivals if not h.going]
     if all(h.evictable(now) for h in staying):
         missing = need - free - place.incoming
         chosen = cheapest(place, missing, keep=keep, with_these=staying)
         if chosen is not None:
-            return _Room(now + place.rules.leave_seconds, chosen, soon=True)
+            left = free + place.incoming + sum(h.vram or 0 for h in chosen) - need
+            price = sum(h.price for h in chosen)
+            at = now + place.rules.leave_seconds
+            return Room(at, need, None, chosen, soon=True, price=price, leftover=left)
     if any(h.item.pinned for h in staying):
-        return _Room(inf)
+        return Room(inf, need)
     at = max([place.earliest(need, keep), *(h.idle_at for h in staying)])
-    return _Room(at + place.rules.leave_seconds)
-
-
-def _plan(
-    request: Waiting, option: Option, board: Board, room: _Room, *, warm: Holder | None, need: int
-) -> Plan | None:
-    if room.at == inf:
-        return None
-    rules, place = board.rules, board.places[option.card]
-    busy = place.card.utilization or 0.0
-    score = room.at - board.now + option.run_seconds * (1 + busy * rules.utilization_weight)
-    if warm is None:
-        score += option.load_seconds * rules.load_weight
-    score += sum(h.price for h in room.evict)
-    if request.preferred_node == place.card.node:
-        score -= rules.preferred_node
-    leftover = (place.free or 0) + sum(h.vram or 0 for h in room.evict) - need
-    return Plan(option, place, room.at, warm, need, room.evict, score, leftover, room.soon)
+    return Room(at + place.rules.leave_seconds, need, leftover=free - need)

@@ -2,31 +2,41 @@
 
 A request ranks by its creation plus an offset that never spans more than `Rules.starvation`, so
 that nobody can be overtaken by what came that much later: waiting is bounded.
+
+Among requests that rank level, the model goes first whose waiting work is the most for each copy
+of it that runs (D'Hondt's highest averages): every model gets as many copies as its work needs to
+be done at the same time as the others', and no more, so there are few loads. Of one model the
+longest goes first (Graham, Bounds on multiprocessing timing anomalies, 1969).
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping
+from math import floor
 
+from nebula.gpu.policy.board import Board
 from nebula.gpu.policy.rules import Rules
 from nebula.gpu.policy.types import Key, Snapshot, Waiting
 
 
-def in_order(snapshot: Snapshot, rules: Rules, warm: Collection[Key]) -> list[Waiting]:
-    """Return the requests, first first; `warm` names the models that are on a usable card."""
-    shares = _delays(snapshot, rules)
-    work = _work_of_models(snapshot.waiting)
-    return sorted(
-        snapshot.waiting,
-        key=lambda r: (
-            virtual_time(r, rules, shares.get(r.owner, 0.0), warm=r.key in warm),
-            # Among equals: long work first packs best, a model's work stays together.
-            -work[r.key],
-            r.key[0],
-            r.key[1] or "",
-            -_longest(r),
-            r.created,
-            r.id,
-        ),
-    )
+def in_order(snapshot: Snapshot, board: Board) -> list[Waiting]:
+    """Return the requests, first first."""
+    rules = board.rules
+    delays = _delays(snapshot, rules)
+    by_model: dict[Key, list[tuple[float, float, str, Waiting]]] = defaultdict(list)
+    for r in snapshot.waiting:
+        virtual = virtual_time(r, rules, delays.get(r.owner, 0.0), warm=False)
+        by_model[r.key].append((floor(virtual / rules.alike), -_longest(r), r.id, r))
+    ranked: list[tuple[int, float, float, float, str, Waiting]] = []
+    for key, requests in by_model.items():
+        busy, idle = board.copies(key)
+        work = -sum(seconds for _, seconds, _, _ in requests)
+        requests.sort(key=lambda each: each[:3])
+        for n, (_, seconds, name, r) in enumerate(requests):
+            virtual = virtual_time(r, rules, delays.get(r.owner, 0.0), warm=n < idle)
+            share = -work / (busy + n + 1)
+            ranked.append((floor(virtual / rules.alike), share, seconds, r.created, name, r))
+    ranked.sort(key=lambda each: each[:5])
+    return [each[5] for each in ranked]
 
 
 def virtual_time(request: Waiting, rules: Rules, delay: float, *, warm: bool) -> float:
@@ -48,10 +58,3 @@ def _delays(snapshot: Snapshot, rules: Rules) -> Mapping[str, float]:
 
 def _longest(request: Waiting) -> float:
     return max((o.run_seconds for o in request.options), default=0.0)
-
-
-def _work_of_models(waiting: Sequence[Waiting]) -> Mapping[Key, float]:
-    total: dict[Key, float] = {}
-    for request in waiting:
-        total[request.key] = total.get(request.key, 0.0) + _longest(request)
-    return total

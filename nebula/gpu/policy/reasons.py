@@ -10,19 +10,19 @@ from nebula.services.sizes import spoken
 
 def started(request: Waiting, plan: Plan) -> str:
     """Say why it starts here."""
-    where = plan.place.card.id
-    if plan.warm is not None:
-        grown = f" and grows by {spoken(plan.need)}" if plan.need else ""
+    where = plan.card
+    if plan.room.warm is not None:
+        grown = f" and grows by {spoken(plan.room.need)}" if plan.room.need else ""
         return f"{request.label} is loaded already on {where}{grown}"
     free = spoken(plan.place.free)
-    return f"{request.label} needs {spoken(plan.need)} on {where}, {free} are free"
+    return f"{request.label} needs {spoken(plan.room.need)} on {where}, {free} are free"
 
 
 def evicted(request: Waiting, plan: Plan, holder: Holder) -> str:
     """Say why a model leaves, and what that costs."""
     seconds = holder.item.reload_seconds
     return (
-        f"unloaded {holder.item.label}: {request.label} needs {spoken(plan.need)}, "
+        f"unloaded {holder.item.label}: {request.label} needs {spoken(plan.room.need)}, "
         f"{spoken(max(0, plan.place.free or 0))} free, reload costs {seconds:.0f} s"
     )
 
@@ -40,16 +40,16 @@ def yielded(request: Waiting, option: Option, work: Running) -> str:
 def unloading(plan: Plan) -> str:
     """Say that memory is on its way."""
     names = _and([h.item.label for h in plan.place.holders if h.going])
-    return f"waits for {spoken(plan.need)} on {plan.place.card.id}: {names} is being unloaded"
+    return f"waits for {spoken(plan.room.need)} on {plan.card}: {names} is being unloaded"
 
 
 def blocked(request: Waiting, plan: Plan, board: Board) -> str:
     """Say what a request that comes next waits for."""
-    where, seconds = plan.place.card.id, _about(plan.at - board.now)
-    if plan.warm is not None and not plan.need:
-        verb = "is being loaded" if plan.warm.ready > board.now else "is in use"
+    where, seconds = plan.card, _about(plan.at - board.now)
+    if plan.room.warm is not None and not plan.room.need:
+        verb = "is being loaded" if plan.room.warm.ready > board.now else "is in use"
         return f"waits for {request.label} on {where}: it {verb} for {seconds} more"
-    missing = spoken(max(0, plan.need - (plan.place.free or 0)))
+    missing = spoken(max(0, plan.room.need - (plan.place.free or 0)))
     return f"waits for {missing} on {where}: {_who(plan, board)} in {seconds}"
 
 
@@ -58,7 +58,7 @@ def _who(plan: Plan, board: Board) -> str:
     names: list[str] = []
     for work in board.running:
         ends = board.expected_end(work)
-        if work.card == plan.place.card.id and board.now < ends <= plan.at:
+        if work.card == plan.card and board.now < ends <= plan.at:
             names.append(work.key[1] or work.key[0])
     if not names:
         return "it is expected to come free"
@@ -71,7 +71,7 @@ def behind(plan: Plan) -> str:
     """Say whom a request waits behind."""
     reserved = plan.place.reservation
     ahead = f" kept for {reserved.request}" if reserved else " in use"
-    return f"waits for {spoken(plan.need)} on {plan.place.card.id}, which is{ahead}"
+    return f"waits for {spoken(plan.room.need)} on {plan.card}, which is{ahead}"
 
 
 def stepping_aside(option: Option, asked: Sequence[Running]) -> str:

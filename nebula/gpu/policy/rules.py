@@ -27,6 +27,8 @@ class Rules:
         default_factory=lambda: _by_class(20, 120, 1200, 1200)
     )
     """How much older a request may be that is overtaken because a later one's model is loaded."""
+    alike: float = 15.0
+    """Requests whose ranks differ by less are level; what packs best decides among them."""
     starvation: float = 14_400.0
     """Nobody is overtaken by a request that came this much later, whatever its class."""
     fair_share: float = 0.5

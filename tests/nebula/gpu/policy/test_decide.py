@@ -138,9 +138,9 @@ def test_training_that_can_yield_is_asked_to_for_a_chat_but_not_just_after_its_s
 def test_backfill_starts_what_ends_before_the_head_can_and_nothing_else() -> None:
     doing = work("w1", ("trainer", "lora"), BATCH, 8.0, 100)
     head = wish("head", FLUX, BATCH, (option(gb=11, run=60),))
-    short = wish("short", ("ollama", "small"), BATCH, (option(gb=3, load=2, run=30),), 1)
-    long = wish("long", ("ollama", "other"), BATCH, (option(gb=3, load=2, run=300),), 1)
-    found = decide(Snapshot(10, (PC,), (), (doing,), (head, short, long)))
+    short = wish("short", ("ollama", "small"), BATCH, (option(gb=3, load=2, run=30),), 20)
+    long = wish("long", ("ollama", "other"), BATCH, (option(gb=3, load=2, run=300),), 20)
+    found = decide(Snapshot(30, (PC,), (), (doing,), (head, short, long)))
     assert [s.request for s in of(Start, found)] == ["short"]
 
 
