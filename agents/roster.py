@@ -32,8 +32,8 @@ LIBRARIAN = Profile(
 
 OPERATOR = Profile(
     name="operator",
-    purpose="Runs this system: people, set-up, notifications, which model thinks.",
-    features=frozenset({"users", "setup", "notify", "jarvis"}),
+    purpose="Runs this system: people, set-up, notifications, jobs, which model thinks.",
+    features=frozenset({"users", "setup", "notify", "jarvis", "jobs"}),
     prompt="operator.md",
     limits=Limits(steps=5, tools=8),
 )

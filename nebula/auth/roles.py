@@ -29,8 +29,8 @@ ROLES: dict[Role, Grant] = {
         denied=frozenset({"users:write", "users:admin", "secrets:*"}),
     ),
     Role.VIEWER: Grant(
-        # What Jarvis remembers of a person is that person's own.
-        frozenset({"*:read", "recall:write"}),
+        # What Jarvis remembers of a person is that person's own, and so are their jobs.
+        frozenset({"*:read", "recall:write", "jobs:write"}),
         denied=frozenset({"users:*", "secrets:*", "audit:*"}),
     ),
     Role.CLIENT: Grant(frozenset({"jarvis:read", "knowledge:read", "recall:read", "recall:write"})),

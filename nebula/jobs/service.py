@@ -111,13 +111,16 @@ class Jobs:
             row = await _visible(session, job_id, principal)
             return (await _explained(session, [row]))[0]
 
-    async def log(self, job_id: str, principal: Principal, after: int = 0) -> list[LogLine]:
-        """Return the lines of a job's log with a number above `after`."""
+    async def log(
+        self, job_id: str, principal: Principal, after: int = 0, *, last: int | None = None
+    ) -> list[LogLine]:
+        """Return the lines of a job's log with a number above `after`; of those, the last ones."""
+        lines = select(JobLogRow).where(JobLogRow.job_id == job_id, JobLogRow.seq > after)
+        newest_first = lines.order_by(JobLogRow.seq.desc()).limit(last)
         async with self._db.session() as session:
             await _visible(session, job_id, principal)
-            lines = select(JobLogRow).where(JobLogRow.job_id == job_id, JobLogRow.seq > after)
-            rows = await session.scalars(lines.order_by(JobLogRow.seq))
-            return [LogLine(seq=row.seq, at=row.at, text=row.text) for row in rows]
+            rows = (await session.scalars(newest_first)).all()
+        return [LogLine(seq=row.seq, at=row.at, text=row.text) for row in reversed(rows)]
 
     async def list(
         self,
