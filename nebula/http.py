@@ -26,6 +26,7 @@ from nebula.errors import (
     UpstreamRejected,
     UpstreamUnavailable,
 )
+from nebula.http_client import HttpClient
 
 USER_AGENT: Final = "nebula-command/0.1"
 MAX_REDIRECTS: Final = 5
@@ -47,7 +48,7 @@ def make_http(transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncC
     Proxies of the environment are honoured, but never for loopback.
     """
     direct = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
-    return httpx.AsyncClient(
+    return HttpClient(
         transport=transport,
         verify=ssl_context(),
         timeout=httpx.Timeout(30.0, connect=3.0),
@@ -99,7 +100,7 @@ class SafeFetch:
         self._resolve = resolve or _resolve
         # A kept connection to an address could be reused under another host's name.
         limits = httpx.Limits(max_connections=20, max_keepalive_connections=0)
-        self._client = httpx.AsyncClient(
+        self._client = HttpClient(
             transport=transport,
             verify=verify or ssl_context(),
             trust_env=False,

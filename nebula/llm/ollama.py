@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 
 from nebula.http import ssl_context
+from nebula.http_client import HttpClient
 from nebula.llm.failure import AttemptFailed, Why
 from nebula.llm.provider import Model, Prompt, by_status
 
@@ -40,7 +41,7 @@ class OllamaProvider:
         self._transport = transport
         # Silence is limited by the router, which knows what a model was asked.
         self._timeout = httpx.Timeout(None, connect=connect_seconds)
-        self._client = self._make_client()
+        self._client = self._make_client(httpx.Timeout(10.0, connect=connect_seconds))
         self._chats: dict[str, ChatOllama] = {}
         self._shown: dict[str, Model] = {}
 
@@ -110,19 +111,28 @@ class OllamaProvider:
         if model not in self._chats:
             from langchain_ollama import ChatOllama
 
-            self._chats[model] = ChatOllama(
+            chat = ChatOllama(
                 model=model,
                 base_url=str(self._url),
                 num_ctx=self._num_ctx,
                 client_kwargs={"verify": ssl_context(), "timeout": self._timeout},
-                async_client_kwargs={"transport": self._transport} if self._transport else {},
             )
+            # The one it made is not safe to cancel; nothing was sent with it yet.
+            asking = chat._async_client
+            asking._client = self._make_client(self._timeout, asking._client.headers)
+            self._chats[model] = chat
         return self._chats[model]
 
-    def _make_client(self) -> httpx.AsyncClient:
-        timeout = httpx.Timeout(10.0, connect=self._timeout.connect)
-        return httpx.AsyncClient(
-            base_url=self._url, transport=self._transport, verify=ssl_context(), timeout=timeout
+    def _make_client(
+        self, timeout: httpx.Timeout, headers: httpx.Headers | None = None
+    ) -> HttpClient:
+        return HttpClient(
+            base_url=self._url,
+            transport=self._transport,
+            verify=ssl_context(),
+            timeout=timeout,
+            headers=headers,
+            follow_redirects=True,
         )
 
     async def _get(self, path: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import httpx
 from pydantic import SecretStr
 
 from nebula.http import USER_AGENT, ssl_context
+from nebula.http_client import HttpClient
 from nebula.llm.failure import AttemptFailed, Why
 from nebula.llm.provider import Model, Prompt, by_status
 
@@ -47,7 +48,7 @@ class OpenAIProvider:
         self._url = httpx.URL(base_url)
         self._key = key
         # Silence is limited by the router, which knows what a model was asked.
-        self._http = httpx.AsyncClient(
+        self._http = HttpClient(
             transport=transport,
             verify=ssl_context(),
             timeout=httpx.Timeout(None, connect=connect_seconds),

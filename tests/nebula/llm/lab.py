@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import langchain_ollama  # noqa: F401 - importing takes longer than these tests' time-outs
 import langchain_openai  # noqa: F401
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
@@ -54,10 +55,19 @@ def fake(kind: str, policy: Policy = echo) -> Fake:
     return FakeOpenAI(policy)
 
 
-def provider(kind: str, url: str, *, key: str = "k", num_ctx: int = 8192) -> Provider:
+def provider(
+    kind: str,
+    url: str,
+    *,
+    key: str = "k",
+    num_ctx: int = 8192,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> Provider:
+    wait = LIMITS.connect_seconds
     if kind == "ollama":
-        return OllamaProvider(url, num_ctx=num_ctx, connect_seconds=LIMITS.connect_seconds)
-    return OpenAIProvider(f"{url}/v1", SecretStr(key), connect_seconds=LIMITS.connect_seconds)
+        return OllamaProvider(url, num_ctx=num_ctx, connect_seconds=wait, transport=transport)
+    key_ = SecretStr(key)
+    return OpenAIProvider(f"{url}/v1", key_, connect_seconds=wait, transport=transport)
 
 
 def model_of(kind: str) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AbstractContextManager, AsyncExitStack
+from contextlib import AbstractContextManager, AsyncExitStack, aclosing
 
 import httpx
 import pytest
@@ -11,6 +11,8 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from nebula.db.engine import Database
 from nebula.errors import UpstreamRejected, UpstreamUnavailable
 from nebula.llm.failure import ContextOverflow
+from nebula.llm.provider import Prompt
+from tests.cancelling import cancelled_after_each_step
 from tests.fakes.scripted import (
     Reply,
     Script,
@@ -235,6 +237,22 @@ async def test_a_reader_that_leaves_early_closes_the_stream(kind: str, database:
         await source.aclose()
         async with asyncio.timeout(5):
             await app.server.left.wait()
+
+
+async def test_a_turn_stopped_at_any_moment_leaves_the_only_connection_free(kind: str) -> None:
+    limits = httpx.Limits(max_connections=1)
+    async with serve(fake(kind)) as url, httpx.AsyncHTTPTransport(limits=limits) as one:
+        asked = provider(kind, url, transport=one)
+        name = model_of(kind).partition(":")[2]
+
+        async def turn() -> None:
+            async with aclosing(asked.stream(name, Prompt([HumanMessage("hello")]))) as chunks:
+                assert [chunk async for chunk in chunks]
+
+        async for _ in cancelled_after_each_step(turn):
+            async with asyncio.timeout(10):
+                await turn()
+        await asked.aclose()
 
 
 @pytest.mark.parametrize("away", [refusing, silent])
