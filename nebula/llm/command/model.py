@@ -160,7 +160,7 @@ def _said(text: str, *, choices: Choices | None = None) -> AIMessage:
 
 
 _FACTS: dict[str, Any] = {
-    "response_metadata": {"model_name": "command"},
+    "response_metadata": {"provider": "command", "model_name": "command"},
     "usage_metadata": {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0},
 }
 

@@ -2,27 +2,36 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import langchain_ollama  # noqa: F401 - importing takes longer than these tests' time-outs
 import langchain_openai  # noqa: F401
+import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.messages.ai import add_ai_message_chunks
 from pydantic import SecretStr
 
+from nebula.auth.principal import Caller
 from nebula.db.engine import Database
+from nebula.llm.command.mode import CommandMode
+from nebula.llm.command.model import CommandModel
+from nebula.llm.embedding import Embedder
 from nebula.llm.ollama import OllamaProvider
 from nebula.llm.openai import OpenAIProvider
-from nebula.llm.provider import Provider
+from nebula.llm.provider import COMMAND, Provider
 from nebula.llm.router import Router
 from nebula.llm.settings import LlmSettings
 from nebula.settings import Settings
+from nebula.tool.registry import Registry
+from nebula.tool.retrieval import ToolIndex
 from tests.fakes.ollama import LLAMA_3B, FakeOllama
 from tests.fakes.openai import FakeOpenAI
-from tests.fakes.scripted import Policy, echo
+from tests.fakes.scripted import Policy, Reply, Script, call, echo, say
 from tests.fakes.serve import serve
+from tests.nebula.llm.command import house
 
 LIMITS = LlmSettings(
     connect_seconds=1.0,
@@ -41,8 +50,37 @@ TOOLS = [
             "parameters": {"type": "object", "properties": {"limit": {"type": "integer"}}},
         },
     }
-    for name in ("gpu_status", "jobs_list")
+    for name in ("gpu_status", "jobs_list", "gpu_switch", "services_logs")
 ]
+_HOUSE = Registry(house.TOOLS)
+_MODELS = ("ollama", "openai")
+
+every_provider = pytest.mark.parametrize("kind", [*_MODELS, COMMAND])
+
+
+def every_provider_but_command(because: str) -> pytest.MarkDecorator:
+    """Leave command mode out of a case; `because` says why the case means nothing for it."""
+    assert because
+    return pytest.mark.parametrize("kind", _MODELS)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a person says, and what a model says to it; command mode finds its own words."""
+
+    said: str
+    reply: Reply
+
+
+HELP = Case("help", say("I can do\nthis and that\nand all of those"))
+CALLING = Case(
+    "show the last 20 lines of the logs of ollama",
+    call("services_logs", {"service": "ollama", "lines": 20}),
+)
+UNKNOWN = Case("colourless green ideas sleep furiously", say("I do not know how to do that."))
+UNCLEAR = Case("/gpu_switch", say("To which service?"))
+NOTHING = Case("", say("You sent nothing."))
+MALFORMED = Case("/services_logs ollama lines=banana", say("How many lines?"))
 
 
 def settings_of(**more: Any) -> Settings:
@@ -121,6 +159,25 @@ async def over(database: Database, **fakes: Fake) -> AsyncIterator[Router]:
         for kind, app in fakes.items():
             providers.append(provider(kind, await stack.enter_async_context(serve(app))))
         yield await stack.enter_async_context(routing(database, providers))
+
+
+@asynccontextmanager
+async def answering(
+    kind: str, database: Database, case: Case, *, times: int = 1
+) -> AsyncIterator[Router]:
+    """Route to one provider that is asked so often, as a case has it."""
+    if kind == COMMAND:
+        mode = CommandMode(ToolIndex(_HOUSE, Embedder()), slot_values=house.SLOT_VALUES)
+
+        def command(caller: Caller | None) -> CommandModel:
+            return CommandModel(mode=mode, registry=_HOUSE, caller=caller)
+
+        async with routing(database, [], command=command) as router:
+            yield router
+        return
+    with Script(*[case.reply] * times) as script:
+        async with over(database, **{kind: fake(kind, script)}) as router:
+            yield router
 
 
 async def ask(router: Router, text: str = "hello", tools: Sequence[Any] = TOOLS) -> AIMessage:

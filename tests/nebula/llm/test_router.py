@@ -22,6 +22,7 @@ from tests.fakes.scripted import ModelRequest, Reply, Script, drop, out_of_memor
 from tests.fakes.serve import refusing, serve
 from tests.nebula.llm.lab import (
     LIMITS,
+    TOOLS,
     Clock,
     ask,
     over,
@@ -141,7 +142,8 @@ async def test_command_mode_answers_last_and_is_recorded(database: Database) -> 
             answer = await ask(router, "gpu status")
             active = {t.tier: t.active for t in (await router.status()).tiers}
             totals = await router.usage.totals()
-    assert answer.text == "command: gpu status ('gpu_status', 'jobs_list')"
+    bound = tuple(tool["function"]["name"] for tool in TOOLS)
+    assert answer.text == f"command: gpu status {bound}"
     assert active == {"small": "command", "large": "command", "vision": "command", "embed": ""}
     assert [(t.provider, t.calls) for t in totals] == [("command", 1)]
 
