@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nebula.db.engine import Database
     from nebula.events.bus import Events
     from nebula.gpu.broker import Broker
+    from nebula.gpu.leases.service import Leases
     from nebula.gpu.open import Gpu
     from nebula.http import SafeFetch
     from nebula.jobs.service import Jobs
@@ -45,6 +46,7 @@ class Parts:
     events: "Events"
     services: "ServiceDirectory"
     broker: "Broker"
+    leases: "Leases"
     nodes: "NodeRegistry"
     embedder: "Embedder"
     router: "Router"
@@ -100,7 +102,7 @@ async def _parts(
     from nebula.auth.service import Auth
     from nebula.db.open import open_database
     from nebula.events.bus import Events
-    from nebula.gpu.open import open_gpu
+    from nebula.gpu.open import admit_jobs, open_gpu
     from nebula.jobs.service import open_jobs
     from nebula.llm.command.open import command_model, open_commands
     from nebula.llm.embedding import Embedder
@@ -113,11 +115,13 @@ async def _parts(
     db = await stack.enter_async_context(open_database(settings))
     events = await stack.enter_async_context(Events(db))
     http, fetch = await _web(stack, settings, transport)
-    gpu = await stack.enter_async_context(open_gpu(settings, http, db.conninfo, events))
+    gpu = await stack.enter_async_context(open_gpu(settings, http, db, events))
     embedder = Embedder()
     tools = registry or Registry.discover("tools", "graphs")
     commands = open_commands(tools, embedder, db, gpu.services)
     command = partial(command_model, commands, tools)
+    jobs = open_jobs(db, events, tools)
+    admit_jobs(gpu, jobs)
     return Parts(
         settings=settings,
         db=db,
@@ -126,6 +130,7 @@ async def _parts(
         events=events,
         services=gpu.services,
         broker=gpu.broker,
+        leases=gpu.leases,
         nodes=await stack.enter_async_context(open_nodes(settings, db, events, gpu, transport)),
         embedder=embedder,
         router=await _router(stack, settings, db, command, gpu=gpu, transport=transport),
@@ -134,7 +139,7 @@ async def _parts(
         audit=Audit(db),
         limits=await stack.enter_async_context(open_limits(settings)),
         registry=tools,
-        jobs=open_jobs(db, events, tools),
+        jobs=jobs,
         commands=commands,
     )
 

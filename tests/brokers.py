@@ -8,16 +8,20 @@ import pytest
 
 from nebula.db.engine import Database
 from nebula.events.bus import Events
+from nebula.gpu.broker import Broker
 from nebula.gpu.nvml import Nvml
-from nebula.gpu.open import Gpu, open_gpu
+from nebula.gpu.open import open_gpu
+from nebula.gpu.own_models import OwnModels
 from nebula.gpu.reports import Limits
+from nebula.services.directory import ServiceDirectory
 from nebula.settings import Settings
 from tests.fakes.nvml import FakeNvml
 from tests.fakes.wire import Wire
 
 QUICK = Limits(lock=5.0, busy=0.2, freed=0.2, load=5.0, poll=0.01)
 
-Opener = Callable[..., AbstractAsyncContextManager[Gpu]]
+Parts = tuple[ServiceDirectory, Broker, OwnModels]
+Opener = Callable[..., AbstractAsyncContextManager[Parts]]
 
 
 @pytest.fixture
@@ -27,7 +31,7 @@ def open_broker(settings: Settings, wire: Wire) -> Opener:
     @asynccontextmanager
     async def opened(
         text: str, *, nvml: FakeNvml | None = None, limits: Limits = QUICK
-    ) -> AsyncIterator[Gpu]:
+    ) -> AsyncIterator[Parts]:
         settings.service_map.write_text(text)
         library = nvml or FakeNvml(cards=[])
         async with (
@@ -37,13 +41,13 @@ def open_broker(settings: Settings, wire: Wire) -> Opener:
             open_gpu(
                 settings,
                 http,
-                settings.database_url,
+                db,
                 events,
                 nvml=Nvml(lambda: library),
                 limits=limits,
                 watch=False,
             ) as parts,
         ):
-            yield parts
+            yield parts.services, parts.broker, parts.own
 
     return opened

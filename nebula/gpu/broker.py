@@ -4,21 +4,22 @@ One change at a time per node, over all processes; the state is measured anew ea
 """
 
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import structlog
 
 from nebula.auth.principal import ProgressSink
 from nebula.errors import Conflict, InvalidInput, NebulaError, NotFound, UpstreamRejected
-from nebula.gpu.change import Change, without
+from nebula.gpu.change import Change
+from nebula.gpu.hands import Hands
+from nebula.gpu.leases.service import Leases
+from nebula.gpu.leases.switching import SwitchBooks
 from nebula.gpu.lock import node_lock
 from nebula.gpu.observe import Observer
 from nebula.gpu.placement import plan
 from nebula.gpu.plans import SwitchPlan, SwitchRequest
-from nebula.gpu.reports import Limits, Switched, Unloaded
+from nebula.gpu.reports import Switched, Unloaded
 from nebula.gpu.snapshot import GpuSnapshot, NodeSnapshot, Resident
 from nebula.services.directory import Publisher, ServiceDirectory
 from nebula.services.map import Target
@@ -38,18 +39,18 @@ class Broker:
         self,
         services: ServiceDirectory,
         observer: Observer,
-        conninfo: str,
+        hands: Hands,
+        leases: Leases,
         events: Publisher | None = None,
-        limits: Limits | None = None,
     ) -> None:
-        """Take the map's directory, the observer, the database's address and time limits."""
+        """Take the map's directory, what looks and what moves models, and the ledger's face."""
+        self.leases = leases
         self._services = services
         self._observer = observer
-        self._conninfo = conninfo
+        self._hands = hands
+        self._limits = hands.limits
+        self._conninfo = leases.tools.db.conninfo
         self._events = events
-        self._limits = limits or Limits()
-        self._touched: dict[Target, datetime] = {}
-        self._in_use: Counter[Target] = Counter()
         self.on_change: list[Callable[[], Awaitable[None]]] = []
         """Called after every change in this process, before its answer is given."""
 
@@ -58,30 +59,27 @@ class Broker:
         """Return what looks at the cards."""
         return self._observer
 
-    @contextmanager
-    def using(self, service: str, model: str | None) -> Iterator[None]:
-        """Mark a model as in use by this process, so that a switch waits for it."""
-        target = Target(service=service, model=model)
-        self._in_use[target] += 1
-        try:
-            yield
-        finally:
-            self._in_use[target] -= 1
-            self._touch(target)
-
-    def _touch(self, target: Target) -> None:
-        self._touched[target] = datetime.now(UTC)
+    async def _use(self) -> tuple[dict[Target, datetime], frozenset[Target]]:
+        """Return when models were used last, and which are used now, by the ledger."""
+        rows = await self.leases.rows()
+        used = {
+            r.target: datetime.fromtimestamp(r.last_used, UTC)
+            for r in rows.residents
+            if r.last_used is not None
+        }
+        now = [r for lease in rows.leases if (r := rows.resident(lease.resident)) is not None]
+        return used, frozenset(r.target for r in now)
 
     async def snapshot(self) -> GpuSnapshot:
         """Look at every node now."""
         await self._services.refresh()
-        return await self._observer.snapshot(self._touched, frozenset(+self._in_use))
+        return await self._observer.snapshot(*await self._use())
 
     async def _look(self, node: str) -> NodeSnapshot | None:
         spec = self._services.map.node(node)
         if spec is None:
             return None
-        return await self._observer.node(spec, self._touched, frozenset(+self._in_use))
+        return await self._observer.node(spec, *await self._use())
 
     async def plan(
         self, service: str, node: str | None = None, *, evict: bool = True
@@ -94,7 +92,8 @@ class Broker:
         snapshot = await self.snapshot()
         targets = await self._targets(service, node)
         request = SwitchRequest(targets=targets, node=node, evict=evict)
-        return plan(snapshot, request, self._services.map)
+        sizes = self.leases.tools.pictures.size
+        return plan(snapshot, request, self._services.map, sizes)
 
     async def _targets(self, text: str, node: str | None) -> tuple[Target, ...]:
         """Find what is meant in the map, then among the models the services have."""
@@ -147,9 +146,9 @@ class Broker:
         async with node_lock(self._conninfo, first.node, seconds=self._limits.lock):
             # The world may have changed while we waited: plan again, for the node we hold.
             chosen = _accepted(await self.plan(service, first.node, evict=evict))
+            await self.leases.look()
             change = self._change(chosen, progress)
             said = chosen.explanation if chosen.already else await change.run(force=force)
-            self._touch(chosen.target)
             node_now = await self._look(chosen.node)
         card = node_now.gpu(chosen.gpu) if node_now else None
         done = Switched(
@@ -172,10 +171,9 @@ class Broker:
     def _change(self, chosen: SwitchPlan, progress: ProgressSink) -> Change:
         return Change(
             plan=chosen,
-            services=lambda: self._services.map,
-            observer=self._observer,
+            hands=self._hands,
+            books=SwitchBooks(self.leases),
             look=self._look,
-            limits=self._limits,
             progress=progress,
         )
 
@@ -200,6 +198,7 @@ class Broker:
         async with node_lock(self._conninfo, place, seconds=self._limits.lock):
             before = self._loaded(await self.snapshot(), wanted, place)[0]
             held = self._matching(before, wanted)
+            await self.leases.look()
             base = SwitchPlan(target=held[0].target, node=place, gpu=held[0].gpu)
             await self._drop(self._change(base, progress), held, force=force)
             after = await self._look(place)
@@ -249,11 +248,14 @@ class Broker:
             )
         for resident in held:
             await change.progress(None, f"Unloading {resident.label}")
-            driver = change.driver(resident.service)
             if resident.busy:
-                await driver.interrupt()
-            await driver.unload(resident.model)
-        if not await change.until(without({r.target for r in held}), self._limits.freed):
+                await change.hands.driver(resident.service).interrupt()
+            await change.unload([resident], force=force)
+        in_time = await change.gone({r.target for r in held})
+        for resident in held:
+            settle = change.books.left if in_time else change.books.stays
+            await settle(resident, change.plan.node)
+        if not in_time:
             names = ", ".join(r.label for r in held)
             raise UpstreamRejected(
                 f"{names} was to be unloaded, but is still loaded after {self._limits.freed:g} s",

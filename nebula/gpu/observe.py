@@ -89,7 +89,7 @@ class Observer:
         services = self._map()
         found = [s for s in services.on(node.name) if s.on_gpu]
         (cards, problem), seen = await asyncio.gather(
-            self._cards(node), asyncio.gather(*(self._look(s) for s in found))
+            self.cards(node), asyncio.gather(*(self._look(s) for s in found))
         )
         states = tuple(state for state, _ in seen)
         residents = tuple(
@@ -109,7 +109,8 @@ class Observer:
             simulated=node.simulated,
         )
 
-    async def _cards(self, node: NodeSpec) -> tuple[tuple[GpuReading, ...], str]:
+    async def cards(self, node: NodeSpec) -> tuple[tuple[GpuReading, ...], str]:
+        """Read a node's cards, and say why there are none."""
         if node.simulated:
             return await self._simulated(node).readings(), ""
         if node.agent and self.remote is not None:

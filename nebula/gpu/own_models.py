@@ -4,16 +4,24 @@ A switch may unload them. Asking Ollama for one then would load it again, on top
 room for; so the router leaves it out until it is loaded again, or what took its place has gone.
 """
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Protocol
 
-from nebula.errors import NebulaError
+import structlog
+
+from nebula.auth.principal import Caller
+from nebula.errors import NebulaError, UpstreamUnavailable
 from nebula.events.event import Event
-from nebula.gpu.broker import Broker
+from nebula.gpu.leases.need import GpuNeed
+from nebula.gpu.leases.rows import Rows
+from nebula.gpu.leases.service import Leases
 from nebula.gpu.observe import Observer
+from nebula.gpu.policy.types import PriorityClass
 from nebula.services.directory import ServiceDirectory
 from nebula.services.map import Target
+
+log = structlog.get_logger(__name__)
 
 _BATCH = 500
 
@@ -30,33 +38,58 @@ class OwnModels:
     """What the router needs to know of the card, and the broker of the router."""
 
     def __init__(
-        self, services: ServiceDirectory, broker: Broker, observer: Observer, events: Log
+        self, services: ServiceDirectory, leases: Leases, observer: Observer, events: Log
     ) -> None:
-        """Take the map's directory, the broker, what looks at services, and the event log."""
+        """Take the map's directory, the leases, what looks at services, and the event log."""
         self._services = services
-        self._broker = broker
+        self._leases = leases
         self._observer = observer
         self._events = events
         self._seq = 0
         self._away: dict[Target, str | None] = {}
 
-    @contextmanager
-    def using(self, provider: str, model: str) -> Iterator[None]:
-        """Mark a provider's model as answering right now, so that a switch waits for it."""
-        with ExitStack() as stack:
-            for service in self._services_of(provider):
-                stack.enter_context(self._broker.using(service, model.removesuffix(":latest")))
+    @asynccontextmanager
+    async def using(
+        self, provider: str, model: str, caller: Caller | None = None
+    ) -> AsyncIterator[None]:
+        """Hold a lease on a provider's model while it answers; others cost nothing.
+
+        Raises:
+            Conflict: when its card does not become free in time.
+        """
+        async with AsyncExitStack() as stack:
+            for service in self._services_of(provider)[:1]:
+                holding = self._leases.hold(
+                    _need(service, model.removesuffix(":latest")),
+                    owner_id=caller.principal.id if caller else "system",
+                    owner_name=caller.principal.name if caller else "Jarvis",
+                    wait_seconds=self._leases.tools.settings.chat_wait_seconds,
+                    load=False,
+                )
+                try:
+                    await stack.enter_async_context(holding)
+                except UpstreamUnavailable as error:
+                    log.warning("a model answers without a lease", model=model, error=str(error))
             yield
+
+    async def comebacks(self, rows: Rows) -> list[GpuNeed]:
+        """Return the models to ask for again: what took their place has been idle for a while."""
+        await self._follow()
+        found = []
+        for target, by in self._away.items():
+            if by is None or target.service not in self._services_of("ollama"):
+                continue
+            there = [r for r in rows.residents if r.service == by]
+            working = any(r.busy or rows.leases_on(r.id) for r in there)
+            latest = max((r.last_used or r.changed for r in there), default=0.0)
+            idle = rows.now - latest >= self._leases.tools.settings.comeback_seconds
+            if not working and idle and not any(w.service == by for w in rows.waiting):
+                found.append(_need(target.service, target.model))
+        return found
 
     async def evicted(self) -> frozenset[str]:
         """Return the models, as `provider:model`, that gave their card to something else."""
-        while True:
-            batch = await self._events.read("gpu", self._seq, _BATCH)
-            for event in batch:
-                fold(self._away, event.kind, event.data)
-                self._seq = event.seq
-            if len(batch) < _BATCH:
-                break
+        await self._follow()
         ours = self._services_of("ollama")
         away = {t for t in self._away if t.service in ours and t.model}
         for service in {t.service for t in away}:
@@ -66,6 +99,16 @@ class OwnModels:
             away -= loaded
         names = {f"ollama:{t.model}" for t in away}
         return frozenset(names | {f"{n}:latest" for n in names if n.count(":") == 1})
+
+    async def _follow(self) -> None:
+        """Take in what was told of the cards since the last time."""
+        while True:
+            batch = await self._events.read("gpu", self._seq, _BATCH)
+            for event in batch:
+                fold(self._away, event.kind, event.data)
+                self._seq = event.seq
+            if len(batch) < _BATCH:
+                break
 
     def _services_of(self, provider: str) -> list[str]:
         """Return the services of the map that the router's Ollama is."""
@@ -98,8 +141,17 @@ def fold(away: dict[Target, str | None], kind: str, data: dict[str, Any]) -> Non
     for target in [t for t, by in away.items() if by in left]:
         del away[target]
     by = None
-    if kind == "gpu.switched":
+    if kind == "gpu.evicted":
+        # A model that was unloaded because nobody used it, or for another chat, is not away.
+        if data.get("class") in {None, "chat"}:
+            return
+        by = str(data["service"])
+    if kind in {"gpu.switched", "gpu.loaded"}:
         away.pop(Target(service=data["service"], model=data["model"]), None)
         by = str(data["service"])
     for target in gone:
         away[target] = by
+
+
+def _need(service: str, model: str | None) -> GpuNeed:
+    return GpuNeed(service=service, model=model, klass=PriorityClass.CHAT, what="a chat")

@@ -1,32 +1,50 @@
-"""Decides what must leave a card so that something else fits. Pure: figures in, a plan out.
+"""Says what serving a model would take of its card: the policy's decision about it, explained.
 
-Figures are what services and NVML report; the map's budgets stand in for what nobody measured.
+Pure: figures in, a plan out. Figures are what services and NVML report; what nobody reports is
+stood in for by `sizes`, which knows measurements of earlier uses and the map's budgets.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from itertools import combinations
 
 from nebula.gpu.plans import Eviction, SwitchPlan, SwitchRequest
+from nebula.gpu.policy.decide import decide
+from nebula.gpu.policy.types import (
+    Card,
+    Decision,
+    Evict,
+    Loaded,
+    Option,
+    PriorityClass,
+    Snapshot,
+    Waiting,
+)
 from nebula.gpu.snapshot import GpuProcess, GpuReading, GpuSnapshot, NodeSnapshot, Resident
 from nebula.services.map import ServiceMap, Target
 from nebula.services.sizes import spoken
 
-# Up to this many models on one card every combination is tried: at most 4,096.
-_EXHAUSTIVE = 12
 # After this idle time the chance that a model is wanted next is taken to be halved.
 _HALF_LIFE_SECONDS = 600.0
 
+Sizes = Callable[[Target], int | None]
+"""Says what a model needs, in bytes; None when nobody knows."""
 
-def plan(snapshot: GpuSnapshot, request: SwitchRequest, services: ServiceMap) -> SwitchPlan:
+
+def plan(
+    snapshot: GpuSnapshot,
+    request: SwitchRequest,
+    services: ServiceMap,
+    sizes: Sizes | None = None,
+) -> SwitchPlan:
     """Choose the card and the evictions for a request; the same input gives the same plan.
 
-    The evictions free enough, none of them is needless, and among such sets the one is taken that
-    interrupts the fewest running services, then costs the least expected reload time. Programs
-    that are not ours, pinned models and models of unknown size are never evicted.
+    What goes is the policy's choice, as for every other request. Work that runs now is not
+    interrupted as long as the policy finds a way without that. Programs that are not ours, pinned
+    models and models of unknown size are never evicted.
     """
+    known = sizes or (lambda target: services.footprint(target).vram)
     plans = [
-        _plan_on(snapshot, target, request, services)
+        _plan_on(snapshot, target, request, services, known)
         for target in request.targets
         if _wanted_node(services, target, request.node)
     ]
@@ -54,7 +72,11 @@ def _preference(p: SwitchPlan, snapshot: GpuSnapshot) -> tuple[bool, bool, bool,
 
 
 def _plan_on(
-    snapshot: GpuSnapshot, target: Target, request: SwitchRequest, services: ServiceMap
+    snapshot: GpuSnapshot,
+    target: Target,
+    request: SwitchRequest,
+    services: ServiceMap,
+    sizes: Sizes,
 ) -> SwitchPlan:
     """Plan one target on the card its service uses."""
     spec = services.service(target.service)
@@ -84,7 +106,7 @@ def _plan_on(
             hint="State the card under `gpus:` in service-map.yml.",
             simulated=node.simulated,
         )
-    return _plan_card(_Card(snapshot.at, node, card, services), target, evict=request.evict)
+    return _plan_card(_Card(snapshot.at, node, card, services, sizes), target, evict=request.evict)
 
 
 def _default_model(target: Target, node: NodeSnapshot, services: ServiceMap) -> Target:
@@ -102,9 +124,15 @@ class _Card:
     """One card with its residents and every size known or budgeted."""
 
     def __init__(
-        self, at: datetime, node: NodeSnapshot, gpu: GpuReading, services: ServiceMap
+        self,
+        at: datetime,
+        node: NodeSnapshot,
+        gpu: GpuReading,
+        services: ServiceMap,
+        needs: Sizes,
     ) -> None:
         self.at = at
+        self.needs = needs
         self.node = node
         self.gpu = gpu
         self.services = services
@@ -123,7 +151,7 @@ class _Card:
         """Return what a model takes: measured, else its budget."""
         if resident.vram is not None:
             return resident.vram
-        return self.services.footprint(resident.target).vram
+        return self.needs(resident.target)
 
     def _free(self) -> int | None:
         if self.gpu.vram_free is not None or self.total is None:
@@ -133,13 +161,48 @@ class _Card:
             return None
         return max(0, self.total - sum(s for s in sizes if s is not None))
 
-    def cost(self, resident: Resident) -> float:
-        """Return expected reload seconds: the time to load times the chance of being wanted next."""
-        seconds = self.services.footprint(resident.target).load_seconds
+    def next_use(self, resident: Resident) -> float:
+        """Return the chance that a model is wanted next, by how long nobody used it."""
         if resident.last_used is None:
-            return seconds
+            return 1.0
         idle = max(0.0, (self.at - resident.last_used).total_seconds())
-        return float(seconds * 0.5 ** (idle / _HALF_LIFE_SECONDS))
+        return float(0.5 ** (idle / _HALF_LIFE_SECONDS))
+
+    def drawn(self, *, waited: bool) -> tuple[Card, tuple[Loaded, ...]]:
+        """Return the card as the policy sees it; `waited` = as it is once running work is over."""
+        key = f"{self.node.name}/{self.gpu.index}"
+        usable = max(0, (self.total or 0) - self.reserve)
+        sizes = [self.size(r) for r in self.residents]
+        claimed = sum(s for s in sizes if s is not None)
+        named = sum(p.vram or 0 for p in self.foreign())
+        used = None if self.total is None or self.free is None else self.total - self.free
+        others = None if used is None else max(named, used - claimed, 0)
+        # A service may claim more than is really used: then its claims are worth less.
+        room = claimed if used is None or others is None else max(0, used - others)
+        loaded = []
+        for number, (resident, size) in enumerate(zip(self.residents, sizes, strict=True)):
+            held = None if size is None else min(size, room)
+            room -= held or 0
+            loaded.append(self._drawn(number, resident, held, key, waited=waited))
+        capacity = None if self.free is None else usable
+        # One unknown size would make the whole card unknown; its memory counts as used all the same.
+        known = tuple(m for m in loaded if m.vram is not None)
+        return Card(id=key, node=self.node.name, capacity=capacity, foreign=others), known
+
+    def _drawn(
+        self, number: int, resident: Resident, vram: int | None, card: str, *, waited: bool
+    ) -> Loaded:
+        return Loaded(
+            id=str(number),
+            card=card,
+            service=resident.service,
+            model=resident.model,
+            vram=vram,
+            leases=1 if resident.busy and not waited else 0,
+            pinned=self.services.pinned(resident.target) or not vram,
+            reload_seconds=self.services.footprint(resident.target).load_seconds,
+            next_use=self.next_use(resident),
+        )
 
     def frees(self, group: Sequence[Resident]) -> int:
         """Return what unloading a group frees.
@@ -185,13 +248,13 @@ def _plan_card(card: _Card, target: Target, *, evict: bool) -> SwitchPlan:
         simulated=card.node.simulated,
     )
     own = card.own(target)
-    footprint = card.services.footprint(target)
+    wanted = card.needs(target)
     if own is not None and _serves(card, own, target):
         said = f"{target} is loaded already on {_place(base)}"
         return base.model_copy(
             update={"needed": 0, "free_after": card.free, "already": True, "explanation": said}
         )
-    if footprint.vram is None:
+    if wanted is None:
         return _refuse(
             base,
             f"How much VRAM {target} needs is not known",
@@ -199,7 +262,7 @@ def _plan_card(card: _Card, target: Target, *, evict: bool) -> SwitchPlan:
         )
     # What the same service holds now is taken over by its next model, not added to it.
     taken_over = (card.size(own) or 0) if own is not None else 0
-    needed = max(0, footprint.vram - taken_over)
+    needed = max(0, wanted - taken_over)
     return _fit(card, base.model_copy(update={"needed": needed}), own, evict=evict)
 
 
@@ -210,7 +273,7 @@ def _serves(card: _Card, own: Resident, target: Target) -> bool:
         return own.vram != 0  # 0 bytes on the card: it runs on the CPU
     if own.model != target.model:
         return False
-    budget = card.services.footprint(target).vram
+    budget = card.needs(target)
     size = card.size(own)
     return size is not None and budget is not None and size >= budget
 
@@ -228,12 +291,13 @@ def _fit(card: _Card, base: SwitchPlan, own: Resident | None, *, evict: bool) ->
     if missing <= 0:
         said = f"{base.target} needs {spoken(needed)}; {spoken(card.free)} are free"
         return base.model_copy(update={"free_after": card.free, "explanation": said})
+    held = card.size(own) if own is not None else 0
     going = [
         r
         for r in card.residents
         if r != own and (card.size(r) or 0) > 0 and not card.services.pinned(r.target)
     ]
-    chosen = _cheapest(card, going, missing)
+    chosen = _decided(card, base.target, needed + (held or 0), own)
     if chosen is None:
         return _too_big(card, base, going, missing)
     if not evict:
@@ -247,42 +311,39 @@ def _fit(card: _Card, base: SwitchPlan, own: Resident | None, *, evict: bool) ->
     return _with_evictions(card, base, chosen)
 
 
-def _cheapest(card: _Card, going: Sequence[Resident], missing: int) -> Sequence[Resident] | None:
-    """Return the cheapest set that frees enough."""
-    if len(going) > _EXHAUSTIVE:
-        return _greedy(card, going, missing)
-    enough = [
-        group
-        for count in range(1, len(going) + 1)
-        for group in combinations(going, count)
-        if card.frees(group) >= missing
-    ]
-    # A set with something needless in it never wins: it costs as much or more, and is larger.
-    return min(enough, key=lambda g: _price(card, g), default=None)
+def _decided(
+    card: _Card, target: Target, need: int, own: Resident | None
+) -> Sequence[Resident] | None:
+    """Ask the policy what must go; first with running work left alone, then once that is over."""
+    spec = card.services.service(target.service)
+    for waited in (False, True):
+        drawn, loaded = card.drawn(waited=waited)
+        option = Option(
+            card=drawn.id,
+            vram=need,
+            load_seconds=card.services.footprint(target).load_seconds,
+            run_seconds=0.0,
+            holds="models" if spec is not None and spec.holds_many else "one",
+        )
+        wish = Waiting(
+            id="switch",
+            klass=PriorityClass.CHAT,
+            owner="",
+            created=0.0,
+            key=(target.service, target.model),
+            options=(option,),
+        )
+        found = decide(Snapshot(now=0.0, cards=(drawn,), loaded=loaded, waiting=(wish,)))
+        if (going := _evicted(found)) is not None:
+            # What the same service holds is taken over by its next model.
+            return [r for each in going if (r := card.residents[int(each)]) != own]
+    return None
 
 
-def _greedy(card: _Card, going: Sequence[Resident], missing: int) -> Sequence[Resident] | None:
-    """Take the cheapest per byte until it suffices, then put back what is not needed."""
-    chosen: list[Resident] = []
-    for resident in sorted(
-        going, key=lambda r: (r.busy is True, card.cost(r) / (card.size(r) or 1), r.label)
-    ):
-        if card.frees(chosen) >= missing:
-            break
-        chosen.append(resident)
-    if card.frees(chosen) < missing:
-        return None
-    for resident in sorted(chosen, key=lambda r: (r.busy is not True, -card.cost(r))):
-        if card.frees([r for r in chosen if r is not resident]) >= missing:
-            chosen.remove(resident)
-    return chosen
-
-
-def _price(card: _Card, group: Sequence[Resident]) -> tuple[int, float, int, str]:
-    """Order eviction sets: fewest interrupted, cheapest, fewest, then by name."""
-    busy = sum(r.busy is True for r in group)
-    cost = round(sum(card.cost(r) for r in group), 6)
-    return busy, cost, len(group), ",".join(r.label for r in group)
+def _evicted(decisions: Sequence[Decision]) -> list[str] | None:
+    """Return what must go for the one request there is; None when it has to wait."""
+    going = [d.loaded for d in decisions if isinstance(d, Evict)]
+    return going or None
 
 
 def _with_evictions(card: _Card, base: SwitchPlan, chosen: Sequence[Resident]) -> SwitchPlan:

@@ -8,7 +8,7 @@ what this message had streamed so far. The last chunk names `provider` and `mode
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AbstractContextManager, aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -63,8 +63,10 @@ class Models(Protocol):
         """Return command mode as a chat model."""
         ...
 
-    def using(self, provider: str, model: str) -> AbstractContextManager[None]:
-        """Mark a model as answering, as long as the context lasts."""
+    def using(
+        self, provider: str, model: str, caller: Caller | None
+    ) -> AbstractAsyncContextManager[None]:
+        """Hold a model while it answers; raises AttemptFailed when its card is not free."""
         ...
 
 
@@ -134,11 +136,13 @@ class Answering:
             if limit is not None and prompt.tokens() > limit:
                 raise AttemptFailed(Why.OVERFLOW, f"The model reads {limit} tokens at most")
             source = candidate.place.provider.stream(candidate.model, prompt)
-            with self.models.using(candidate.place.name, candidate.model):
-                async with aclosing(_paced(source, self.models.limits)) as chunks:
-                    async for chunk in chunks:
-                        if answer.take(chunk):
-                            yield chunk
+            async with (
+                self.models.using(candidate.place.name, candidate.model, self.caller),
+                aclosing(_paced(source, self.models.limits)) as chunks,
+            ):
+                async for chunk in chunks:
+                    if answer.take(chunk):
+                        yield chunk
             answer.check()
             outcome = "ok"
             candidate.place.succeed()

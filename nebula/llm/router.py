@@ -4,16 +4,16 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from nebula.auth.principal import Caller
-from nebula.errors import InvalidInput, NebulaError, NotFound, UpstreamUnavailable
+from nebula.errors import Conflict, InvalidInput, NebulaError, NotFound, UpstreamUnavailable
 from nebula.llm.choices import ModelChoices
 from nebula.llm.choose import TIERS, Tier, choose
-from nebula.llm.failure import AttemptFailed
+from nebula.llm.failure import AttemptFailed, Why
 from nebula.llm.place import Place
 from nebula.llm.provider import AUTO, COMMAND, Provider, Ref
 from nebula.llm.settings import LlmSettings
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 Evicted = Callable[[], Awaitable[Collection[str]]]
 """Says which models (`provider:model`) gave their GPU to something else."""
-Using = Callable[[str, str], AbstractContextManager[None]]
-"""Marks a provider's model as answering, as long as the context lasts."""
+Using = Callable[[str, str, Caller | None], AbstractAsyncContextManager[None]]
+"""Holds a provider's model for a caller, as long as the context lasts."""
 MakeCommandModel = Callable[[Caller | None], "BaseChatModel"]
 
 log = structlog.get_logger(__name__)
@@ -79,9 +79,20 @@ class Router:
         """Return command mode as a chat model."""
         return self._command(caller) if self._command else None
 
-    def using(self, provider: str, model: str) -> AbstractContextManager[None]:
-        """Mark a model as answering, so that its card is not taken away meanwhile."""
-        return self._using(provider, model) if self._using else nullcontext()
+    @asynccontextmanager
+    async def using(self, provider: str, model: str, caller: Caller | None) -> AsyncIterator[None]:
+        """Hold a model while it answers, so that its card is not taken away meanwhile.
+
+        Raises:
+            AttemptFailed: when its card does not become free in time.
+        """
+        async with AsyncExitStack() as stack:
+            if self._using is not None:
+                try:
+                    await stack.enter_async_context(self._using(provider, model, caller))
+                except Conflict as error:
+                    raise AttemptFailed(Why.NO_MEMORY, str(error)) from error
+            yield
 
     async def candidates(self, tier: str) -> list["Candidate"]:
         """Return the models to ask now, best first; those that are away or evicted are left out."""
@@ -104,7 +115,8 @@ class Router:
         """
         for candidate in await self.candidates("embed"):
             try:
-                vectors = await candidate.place.provider.embed(candidate.model, texts)
+                async with self.using(candidate.place.name, candidate.model, None):
+                    vectors = await candidate.place.provider.embed(candidate.model, texts)
             except AttemptFailed as failure:
                 candidate.place.note(candidate.model, failure)
                 continue

@@ -103,6 +103,9 @@ class ServiceSpec(_Part):
     models: tuple[ModelSpec, ...] = ()
     aliases: tuple[Name, ...] = ()
     pinned: bool = False
+    idle_minutes: float | None = Field(
+        None, ge=0, description="Unused models are unloaded after this long; 0 = never"
+    )
     health: HealthSpec = HealthSpec()
 
     @property

@@ -20,9 +20,18 @@ _FREE: Final = """
     WHERE {held}
 """
 _RENEW: Final = """
-    UPDATE gpu_leases SET expires_at = clock_timestamp() + make_interval(secs => :seconds)
-    WHERE {held} RETURNING id
+    UPDATE gpu_leases SET expires_at = CASE WHEN state = 'active'
+        THEN clock_timestamp() + make_interval(secs => :seconds) ELSE expires_at END
+    WHERE {held} RETURNING should_yield OR state = 'releasing'
 """
+_TAKE_UP: Final = text(
+    f"""
+    UPDATE gpu_leases SET holder = :holder, started_at = clock_timestamp(),
+        expires_at = clock_timestamp() + make_interval(secs => :seconds)
+    WHERE (request_id = :request OR job_id = :job) AND state = 'active' AND holder IS NULL
+    RETURNING {columns(LeaseState)}
+    """  # noqa: S608
+)
 _USED: Final = text(
     "UPDATE gpu_residents SET last_used_at = clock_timestamp() WHERE id = :resident"
 )
@@ -69,7 +78,11 @@ _STATE: Final = text(
     WHERE id = :id AND state = :before RETURNING card
     """
 )
-_GONE: Final = text("DELETE FROM gpu_residents WHERE id = :id AND state = :state RETURNING card")
+_GONE: Final = text(
+    "DELETE FROM gpu_residents WHERE id = :id AND state = :state "
+    "AND (CAST(:loader AS text) IS NULL OR loader = :loader) RETURNING card"
+)
+_FOREIGN: Final = text("UPDATE gpu_cards SET foreign_used = :foreign WHERE id = :card")
 _ORPHANS: Final = text(
     f"""
     SELECT {columns(ResidentState)} FROM gpu_residents r WHERE state = 'loading' AND NOT EXISTS
@@ -86,27 +99,30 @@ class Ledger(Placing):
     freed: str = "state = 'lost' AND expires_at + make_interval(secs => :grace) < clock_timestamp()"
     """When a lost lease's memory is free: its node has stopped the work by itself by then."""
 
-    async def renew(self, session: AsyncSession, lease: str, token: int, seconds: float) -> bool:
-        """Prolong a lease; False when it is its holder's no longer."""
+    async def renew(
+        self, session: AsyncSession, lease: str, token: int, seconds: float
+    ) -> bool | None:
+        """Prolong a lease; say whether it should yield, or None when it is its holder's no longer.
+
+        A lease that a person released is not prolonged: its holder has until it expires.
+        """
         renewed = text(_RENEW.format(held=self.held))
         values = {"id": lease, "token": token, "seconds": seconds}
-        return (await session.execute(renewed, values)).one_or_none() is not None
+        found: bool | None = (await session.execute(renewed, values)).scalar_one_or_none()
+        return found
 
     async def take_up(
-        self, session: AsyncSession, job: str, holder: str, seconds: float
+        self,
+        session: AsyncSession,
+        holder: str,
+        seconds: float,
+        *,
+        request: str = "",
+        job: str = "",
     ) -> LeaseState | None:
-        """Make a worker the holder of its job's lease; None when the job has no place."""
-        taken = text(
-            f"""
-            UPDATE gpu_leases SET holder = :holder,
-                started_at = coalesce(started_at, clock_timestamp()),
-                expires_at = clock_timestamp() + make_interval(secs => :seconds)
-            WHERE job_id = :job AND state = 'active' AND holder IS NULL
-            RETURNING {columns(LeaseState)}
-            """  # noqa: S608
-        )
-        values = {"job": job, "holder": holder, "seconds": seconds}
-        row = (await session.execute(taken, values)).one_or_none()
+        """Make a process the holder of what was placed for it; None when there is no place."""
+        values = {"request": request, "job": job, "holder": holder, "seconds": seconds}
+        row = (await session.execute(_TAKE_UP, values)).one_or_none()
         return None if row is None else filled(LeaseState, row)
 
     async def end(self, session: AsyncSession, lease: LeaseState, reason: str = "") -> bool:
@@ -167,9 +183,13 @@ class Ledger(Placing):
         await self.lock(session, resident.card)
         return (await session.execute(_LEAVING, {"id": resident.id})).one_or_none() is not None
 
-    async def left(self, session: AsyncSession, resident: str, card: str) -> None:
-        """Drop a model that left, now that its memory is seen free."""
+    async def left(
+        self, session: AsyncSession, resident: str, card: str, foreign: int | None = None
+    ) -> None:
+        """Drop a model that left; `foreign` bytes of the card were seen to be somebody else's."""
         await self._drop(session, resident, card, "leaving")
+        if foreign is not None:
+            await session.execute(_FOREIGN, {"card": card, "foreign": foreign})
 
     async def stays(self, session: AsyncSession, resident: str) -> None:
         """Note that a model that was to leave is still there."""
@@ -177,23 +197,30 @@ class Ledger(Placing):
         await session.execute(_STATE, where)
         await self.notify(session)
 
-    async def loaded(self, session: AsyncSession, resident: str) -> None:
-        """Note that a model is loaded."""
+    async def loaded(self, session: AsyncSession, resident: str) -> bool:
+        """Note that a model is loaded; False when that was known."""
         where = {"id": resident, "before": "loading", "state": "loaded"}
-        await session.execute(_STATE, where)
+        if (await session.execute(_STATE, where)).one_or_none() is None:
+            return False
         await self.notify(session, f"loaded {resident}")
+        await self.notify(session)
+        return True
 
-    async def not_loaded(self, session: AsyncSession, resident: str, card: str) -> None:
-        """Drop a model whose load failed."""
-        await self._drop(session, resident, card, "loading")
+    async def not_loaded(
+        self, session: AsyncSession, resident: str, card: str, loader: str
+    ) -> None:
+        """Drop a model whose load failed, unless somebody else loads it by now."""
+        await self._drop(session, resident, card, "loading", loader)
 
     async def orphans(self, session: AsyncSession) -> tuple[ResidentState, ...]:
         """Return models whose loader is no more; only a look at the card can tell about them."""
         return tuple(filled(ResidentState, row) for row in await session.execute(_ORPHANS))
 
-    async def _drop(self, session: AsyncSession, resident: str, card: str, state: str) -> None:
+    async def _drop(
+        self, session: AsyncSession, resident: str, card: str, state: str, loader: str | None = None
+    ) -> None:
         await self.lock(session, card)
-        await session.execute(_GONE, {"id": resident, "state": state})
+        await session.execute(_GONE, {"id": resident, "state": state, "loader": loader})
         await self.count(session, card)
         await self.notify(session, f"loaded {resident}")
         await self.notify(session)
@@ -204,5 +231,5 @@ class Ledger(Placing):
             "UPDATE gpu_leases SET should_yield = true "
             "WHERE id = ANY(:ids) AND state = 'active' RETURNING id"
         )
-        for row in await session.execute(asked, {"ids": list(leases)}):
-            await self.notify(session, f"yield {row.id}")
+        for _ in await session.execute(asked, {"ids": list(leases)}):
+            await self.notify(session, "yield")

@@ -58,6 +58,7 @@ class ResidentRow(Base):
     service: Mapped[str] = mapped_column(Text)
     model: Mapped[str | None] = mapped_column(Text)
     vram: Mapped[int] = mapped_column(BigInteger)
+    measured: Mapped[int | None] = mapped_column(BigInteger)
     state: Mapped[str] = mapped_column(Text)
     loader: Mapped[str | None] = mapped_column(Text)
     busy: Mapped[bool] = mapped_column(Boolean, server_default="false")

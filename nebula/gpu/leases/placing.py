@@ -78,7 +78,8 @@ _TAKE_WARM: Final = text(
     INSERT INTO gpu_leases (id, token, card, resident, service, model, bucket, what, vram, klass,
         owner_id, owner_name, job_id, holder, yields, expected_seconds, started_at, expires_at)
     SELECT :id, :token, :card, :resident, :service, :model, :bucket, :what, 0, :klass,
-        :owner_id, :owner_name, :job_id, :holder, :yields, :expected_seconds, clock_timestamp(),
+        :owner_id, :owner_name, :job_id, :holder, :yields, :expected_seconds,
+        CASE WHEN CAST(:holder AS text) IS NOT NULL THEN clock_timestamp() END,
         clock_timestamp() + make_interval(secs => :seconds)
     FROM gpu_residents r JOIN gpu_cards c ON c.id = r.card
     WHERE r.id = :resident AND r.card = :card AND r.state = 'loaded'
@@ -270,9 +271,11 @@ class Placing:
         resident: str,
         card: str,
         *,
+        vram: int,
         parallel: int,
         seconds: float,
-        holder: str,
+        expected_seconds: float,
+        holder: str | None,
     ) -> LeaseState | None:
         """Lease a loaded model at once, past the scheduler, while nobody waits for anything.
 
@@ -284,10 +287,10 @@ class Placing:
             "card": card,
             "resident": resident,
             "parallel": parallel,
-            "need_vram": need.vram or 0,
+            "need_vram": vram,
             **_of_need(need, owner),
             "seconds": seconds,
-            "expected_seconds": need.run_seconds,
+            "expected_seconds": expected_seconds,
             "holder": holder,
             "id": uuid4().hex,
         }

@@ -50,6 +50,7 @@ class ResidentState:
     service: str
     model: str | None
     vram: int
+    measured: int | None
     state: str
     loader: str | None
     busy: bool

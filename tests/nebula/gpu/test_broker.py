@@ -14,7 +14,9 @@ from nebula.errors import (
     UpstreamRejected,
     UpstreamUnavailable,
 )
+from nebula.gpu.leases.need import GpuNeed
 from nebula.gpu.lock import node_lock
+from nebula.gpu.policy.types import PriorityClass
 from nebula.gpu.reports import Limits
 from nebula.services.sizes import GIB
 from nebula.settings import Settings
@@ -218,7 +220,8 @@ async def test_a_service_that_works_too_long_is_left_alone(lab: Lab, open_broker
 
 async def test_a_chat_that_streams_keeps_its_model(lab: Lab, open_broker: Opener) -> None:
     async with open_broker(MAP, nvml=lab.nvml) as (_, broker, _):
-        with broker.using("ollama", "llama3.1:8b"):
+        need = GpuNeed(service="ollama", model="llama3.1:8b", klass=PriorityClass.CHAT)
+        async with broker.leases.hold(need):
             with pytest.raises(Conflict, match="ollama is still working"):
                 await broker.switch("SDXL")
             assert lab.ollama.server.loaded

@@ -80,9 +80,9 @@ async def test_a_model_that_somebody_loaded_by_hand_is_not_away(
 
 async def test_an_answer_that_streams_holds_its_model(card: FakeNvml, open_broker: Opener) -> None:
     async with open_broker(MAP, nvml=card) as (_, broker, own):
-        with own.using("ollama", "llama3.1:8b"):
+        async with own.using("ollama", "llama3.1:8b"):
             assert (await broker.plan("comfyui")).waits_for == ("ollama",)
-        with own.using("openai", "gpt"):
+        async with own.using("openai", "gpt"):
             assert (await broker.plan("comfyui")).waits_for == ()
 
 

@@ -61,6 +61,7 @@ def upgrade() -> None:
         _text("service"),
         _text("model", nullable=True),
         _bytes("vram"),
+        _bytes("measured", nullable=True),
         _text("state"),
         _text("loader", nullable=True),
         _flag("busy", "false"),
