@@ -53,6 +53,7 @@ def create_server(
             server.state.doors = api.state.doors = Doors(app, jarvis)
             if settings.workers:
                 await stack.enter_async_context(open_worker(app, settings.workers))
+                app.parts.leases.schedule()
             yield
             server.state.doors = api.state.doors = None
 

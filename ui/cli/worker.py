@@ -27,6 +27,7 @@ async def _work(at_once: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with open_app(read_settings()) as app, open_worker(app, at_once) as running:
+        app.parts.leases.schedule()
         sys.stdout.write(f"Worker {running.id} takes jobs, {at_once} at once.\n")
         sys.stdout.flush()
         await stop.wait()
