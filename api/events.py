@@ -1,5 +1,6 @@
 """Events as they happen, resumable: every frame's id says how far each stream was read."""
 
+from collections.abc import Collection
 from functools import partial
 from typing import Annotated
 from urllib.parse import parse_qsl, urlencode
@@ -12,9 +13,8 @@ from api.feed import Feed
 from api.identity import Who
 from api.problems import BadRequest
 from api.sse import EventStream, frame
-from nebula.auth.principal import Principal
 from nebula.errors import InvalidInput
-from nebula.events.bus import Event
+from nebula.events.bus import Batch
 
 router = APIRouter(tags=["events"])
 
@@ -39,18 +39,26 @@ async def follow_events(
     places = _places(streams, request.headers.get("last-event-id") or after)
     parts, principal = open_.app.parts, who.principal
 
-    def encode(event: Event) -> bytes | None:
-        places[event.stream] = event.seq
-        if not _may_see(event, principal):
-            return None
-        return frame(event.kind, event.json, number=urlencode(places))
+    def encode(batch: Batch) -> bytes | None:
+        if len(places) == 1:
+            return frames_for(batch, mine, all_of_them)
+        frames = []
+        for event in batch.events:
+            places[event.stream] = event.seq
+            if all_of_them or event.owner in mine:
+                frames.append(frame(event.kind, event.json, number=urlencode(places)))
+        return b"".join(frames)
 
-    feed = Feed(*(parts.events.follow(name, after) for name, after in list(places.items())))
+    mine, all_of_them = {None, principal.id}, principal.can("events:admin")
+    feed = Feed(*(parts.events.batches(name, at) for name, at in list(places.items())), ahead=4)
     return EventStream("events", feed, encode, partial(parts.auth.current, principal))
 
 
-def _may_see(event: Event, principal: Principal) -> bool:
-    return event.owner in {None, principal.id} or principal.can("events:admin")
+def frames_for(batch: Batch, mine: Collection[str | None], all_of_them: bool) -> bytes:
+    """Return the frames a reader may see; readers who may see all of them share the bytes."""
+    if all_of_them or batch.owners.issubset(mine):
+        return batch.frames
+    return b"".join(event.frame for event in batch.events if event.owner in mine)
 
 
 def _places(streams: list[str], last_id: str) -> dict[str, int]:

@@ -39,10 +39,18 @@ class Feed(Generic[T]):
         """
         item, self._held = self._held, None
         if item is None:
-            async with asyncio.timeout(seconds):
-                item = await self._queue.get()
+            item = self._waiting() or await self._come(seconds)
         if isinstance(item, Ended):
             raise item
+        return item
+
+    def more(self) -> T | None:
+        """Return the next item if it is here already."""
+        if self._held is None:
+            self._held = self._waiting()
+        if self._held is None or isinstance(self._held, Ended):
+            return None
+        item, self._held = self._held, None
         return item
 
     async def ready(self) -> bool:
@@ -68,6 +76,13 @@ class Feed(Generic[T]):
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _waiting(self) -> T | Ended | None:
+        return None if self._queue.empty() else self._queue.get_nowait()
+
+    async def _come(self, seconds: float | None) -> T | Ended:
+        async with asyncio.timeout(seconds):
+            return await self._queue.get()
 
     async def _read(self, source: AsyncIterator[T]) -> None:
         error: BaseException | None = None

@@ -156,6 +156,10 @@ class Logins:
         known = self._principals.remembered(by)
         if known is not None:
             return known
+        async with self._principals.reading(by):
+            return self._principals.remembered(by) or await self._read_anew(by, condition)
+
+    async def _read_anew(self, by: Proof | str, condition: ColumnElement[bool]) -> Principal:
         read_at = time.monotonic()
         async with self._db.session() as s:
             found = (await s.execute(self._live().where(condition))).first()

@@ -1,8 +1,10 @@
 """Turns rows into principals: what someone may do at this moment."""
 
+import asyncio
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
@@ -35,6 +37,7 @@ class Principals:
         """Start with nothing remembered."""
         self._db = db
         self._known: dict[Proof | str, tuple[float, Principal]] = {}
+        self._reading: WeakValueDictionary[Proof | str, asyncio.Lock] = WeakValueDictionary()
 
     def remembered(self, by: Proof | str) -> Principal | None:
         """Return what was remembered under a proof or token hash, while it is fresh."""
@@ -47,6 +50,10 @@ class Principals:
             self._known.clear()
         self._known[by] = (read_at + FRESH_SECONDS, principal)
         return principal
+
+    def reading(self, by: Proof | str) -> asyncio.Lock:
+        """Return the lock under which a proof is read: of many open streams, one reads for all."""
+        return self._reading.setdefault(by, asyncio.Lock())
 
     def forget(self) -> None:
         """Drop everything remembered, after rights changed."""

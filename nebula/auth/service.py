@@ -138,6 +138,10 @@ class Auth:
         known = self.principals.remembered(proof)
         if known is not None:
             return known
+        async with self.principals.reading(proof):
+            return self.principals.remembered(proof) or await self._read_user(proof)
+
+    async def _read_user(self, proof: Proof) -> Principal:
         read_at = time.monotonic()
         async with self._db.session() as s:
             user = await s.get(UserRow, proof.user_id)

@@ -11,10 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from nebula.db.engine import Database
 from nebula.errors import InvalidInput
-from nebula.events.event import Event
+from nebula.events.event import Batch, Event
 from nebula.events.tail import CHANNEL, Tails
 
-__all__ = ["Event", "Events"]
+__all__ = ["Batch", "Event", "Events"]
 
 _STREAM_LIMIT = 200
 
@@ -90,11 +90,19 @@ class Events:
 
         While the database is away the follower waits; it misses nothing and sees nothing twice.
         """
+        async for batch in self.batches(stream, after):
+            for event in batch.events:
+                yield event
+
+    async def batches(self, stream: str, after: int = 0) -> AsyncIterator[Batch]:
+        """Follow a stream like `follow`, taking together what is there together.
+
+        Followers that are equally far get the same objects, and so share what is encoded.
+        """
         async with self._tails.joined(stream) as tail:
             while (batch := await tail.since(after)) is not None:
-                for event in batch:
-                    yield event
-                    after = event.seq
+                yield batch
+                after = batch.last
 
     async def prune(self, older_than: timedelta) -> int:
         """Delete events older than this and return how many; numbers are never used again."""

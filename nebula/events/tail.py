@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from itertools import islice
 
 import psycopg
 import structlog
@@ -11,7 +12,7 @@ from sqlalchemy import text
 
 from nebula.db.engine import Database
 from nebula.errors import NebulaError
-from nebula.events.event import Event
+from nebula.events.event import Batch, Event
 
 CHANNEL = "nebula_events"
 
@@ -36,41 +37,57 @@ class Tail:
         """The highest number known to exist; None until the first look."""
         self._read = read
         self._recent: deque[Event] = deque(maxlen=_KEPT)
-        self._newest: list[Event] = []
+        self._latest = Batch(())
+        """What was handed out last: followers that are equally far get the same object."""
         self._changed = asyncio.Event()
         self._closed = False
         self._reading = asyncio.Lock()
+        self._looking_back = asyncio.Lock()
+        self._past_read: tuple[int, Batch] = (-1, Batch(()))
 
-    async def since(self, after: int) -> list[Event] | None:
+    async def since(self, after: int) -> Batch | None:
         """Wait for events above `after` and return some, in order; None when closed."""
         while not self._closed:
             changed, last = self._changed, self.last
             if last is None or after >= last:
                 await changed.wait()
                 continue
-            if found := self._remembered(after) or await self._past(after):
+            found = self._remembered(after) or await self._past(after)
+            if found.events:
                 return found
             after = max(after, last)  # everything up to here is pruned
         return None
 
-    def _remembered(self, after: int) -> list[Event]:
-        if self._newest and self._newest[0].seq == after + 1:
-            return self._newest  # the usual case: every follower gets the same list
+    def _remembered(self, after: int) -> Batch | None:
+        known = self._latest.events
+        whole = len(known) == _BATCH or (known and known[-1].seq == self.last)
+        if whole and known[0].seq == after + 1:
+            return self._latest
         if not self._recent or self._recent[0].seq > after + 1:
-            return []
+            return None
         start = after + 1 - self._recent[0].seq
-        return [self._recent[i] for i in range(start, len(self._recent))]
+        self._latest = Batch(list(islice(self._recent, start, start + _BATCH)))
+        return self._latest
 
-    async def _past(self, after: int) -> list[Event]:
-        """Read what is no longer in memory, again and again while the database is away."""
+    async def _past(self, after: int) -> Batch:
+        """Read what is no longer in memory, again and again while the database is away.
+
+        Many followers come back at the same place after a cut: one reads for all of them.
+        """
+        async with self._looking_back:
+            if self._past_read[0] != after or not self._past_read[1].events:
+                self._past_read = (after, await self._read_past(after))
+            return self._past_read[1]
+
+    async def _read_past(self, after: int) -> Batch:
         failures = 0
         while not self._closed:
             try:
-                return await self._read(self.stream, after, _BATCH)
+                return Batch(await self._read(self.stream, after, _BATCH))
             except NebulaError:
                 await asyncio.sleep(_pause(failures))
                 failures += 1
-        return []
+        return Batch(())
 
     async def learn(self, last: int) -> None:
         """Take the highest number from the database, and read what is new."""
@@ -86,7 +103,6 @@ class Tail:
         if self._recent and (not found or self._recent[-1].seq + 1 != found[0].seq):
             self._recent.clear()  # the buffer has no holes
         self._recent.extend(found)
-        self._newest = found
         self.last = found[-1].seq if found else last  # none: pruned already
         self._wake()
 
