@@ -194,23 +194,25 @@ async def our_server() -> AsyncIterator[tuple[str, str, Publish, int]]:
     from nebula.db.migrate import migrate
     from nebula.events.bus import Events
 
-    with tempfile.TemporaryDirectory(prefix="nebula-p8-") as home:
-        with EmbeddedPostgres(Path(home)) as postgres:
-            await migrate(postgres.url)
-            process = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.load_servers", "server", home, "http://x.test"],
-                stdout=subprocess.PIPE,
-                text=True,
-                env={**os.environ, "DATABASE_URL": postgres.url, "JARVIS_WORKERS": "0"},
-            )
-            assert process.stdout is not None
-            try:
-                said = json.loads(process.stdout.readline())
-                async with Database(postgres.url) as db:
-                    yield said["url"], said["key"], _publisher(db, Events(db)), process.pid
-            finally:
-                process.terminate()
-                process.wait()
+    with (
+        tempfile.TemporaryDirectory(prefix="nebula-p8-") as home,
+        EmbeddedPostgres(Path(home)) as postgres,
+    ):
+        await migrate(postgres.url)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.load_servers", "server", home, "http://x.test"],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "DATABASE_URL": postgres.url, "JARVIS_WORKERS": "0"},
+        )
+        assert process.stdout is not None
+        try:
+            said = json.loads(process.stdout.readline())
+            async with Database(postgres.url) as db:
+                yield said["url"], said["key"], _publisher(db, Events(db)), process.pid
+        finally:
+            process.terminate()
+            process.wait()
 
 
 def _publisher(db: "Database", events: "Events") -> Publish:  # type: ignore[name-defined]  # noqa: F821
