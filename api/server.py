@@ -42,6 +42,7 @@ def create_server(
     async def lifespan(server: FastAPI) -> AsyncIterator[None]:
         from graphs.jarvis.service import open_jarvis
         from nebula.app import open_app
+        from nebula.jobs.schedules.launch import ticking
         from nebula.jobs.worker import open_worker
 
         async with AsyncExitStack() as stack:
@@ -53,6 +54,7 @@ def create_server(
             server.state.doors = api.state.doors = Doors(app, jarvis)
             if settings.workers:
                 await stack.enter_async_context(open_worker(app, settings.workers))
+                await stack.enter_async_context(ticking(app.parts))
                 app.parts.leases.schedule()
             yield
             server.state.doors = api.state.doors = None

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nebula.gpu.leases.service import Leases
     from nebula.gpu.open import Gpu
     from nebula.http import SafeFetch
+    from nebula.jobs.schedules.service import Schedules
     from nebula.jobs.service import Jobs
     from nebula.llm.command.mode import CommandMode
     from nebula.llm.embedding import Embedder
@@ -56,6 +57,7 @@ class Parts:
     limits: "Limits"
     registry: "Registry"
     jobs: "Jobs"
+    schedules: "Schedules"
     commands: "CommandMode"
     _feature_settings: dict[type[BaseSettings], BaseSettings] = field(default_factory=dict)
 
@@ -103,6 +105,7 @@ async def _parts(
     from nebula.db.open import open_database
     from nebula.events.bus import Events
     from nebula.gpu.open import admit_jobs, open_gpu
+    from nebula.jobs.schedules.service import Schedules
     from nebula.jobs.service import open_jobs
     from nebula.llm.command.open import command_model, open_commands
     from nebula.llm.embedding import Embedder
@@ -140,6 +143,7 @@ async def _parts(
         limits=await stack.enter_async_context(open_limits(settings)),
         registry=tools,
         jobs=jobs,
+        schedules=Schedules(db, tools),
         commands=commands,
     )
 

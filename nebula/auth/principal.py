@@ -43,6 +43,8 @@ class Principal:
     key_id: str | None = None
     denied: frozenset[str] = frozenset()
     login_id: str | None = None
+    frozen: tuple[frozenset[str], frozenset[str]] | None = None
+    """Allowed and denied patterns it never exceeds, whatever its rows grant: a schedule's."""
 
     def can(self, permission: str) -> bool:
         """Say whether a permission `feature:right` is granted."""

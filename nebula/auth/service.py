@@ -1,6 +1,7 @@
 """Who may come in, and as whom: people, sign-ins, keys and what they grant."""
 
 import time
+from dataclasses import replace
 from urllib.parse import quote
 
 from sqlalchemy import func, select
@@ -13,6 +14,7 @@ from nebula.auth.passwords import Passwords
 from nebula.auth.people import People, User
 from nebula.auth.principal import Principal, Role
 from nebula.auth.principals import Principals, Proof
+from nebula.auth.roles import Grant
 from nebula.auth.settings import AuthSettings
 from nebula.auth.throttle import Throttle
 from nebula.auth.tokens import new_id
@@ -110,6 +112,16 @@ class Auth:
         Raises:
             NotAuthenticated: when its user, session or key was revoked since.
         """
+        present = await self._present(principal)
+        if principal.frozen is None:
+            return present
+        then = Grant(*principal.frozen)
+        both = Grant(present.permissions, present.denied).narrowed(then)
+        return replace(
+            present, permissions=both.allowed, denied=both.denied, frozen=principal.frozen
+        )
+
+    async def _present(self, principal: Principal) -> Principal:
         proof = Proof(principal.id, principal.login_id, principal.key_id)
         if proof.key_id is not None:
             return await self.keys.again(proof)

@@ -23,6 +23,8 @@ class Asked(BaseModel, frozen=True):
     agent: str | None
     labels: frozenset[Label]
     by_model: bool
+    frozen: tuple[frozenset[str], frozenset[str]] | None = None
+    """Rights the run never exceeds, when a schedule asked."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ def asking(caller: Caller) -> dict[str, Any]:
         agent=caller.agent,
         labels=caller.labels,
         by_model=caller.by_model,
+        frozen=principal.frozen,
     )
     return {
         "owner_id": principal.id,

@@ -151,7 +151,12 @@ class Executor:
         """Return who asked for a job, with the rights their rows grant now."""
         job, asked = run.job, run.asked
         kept = Principal(
-            job.owner_id, job.owner_name, Role.CLIENT, frozenset(), key_id=asked.key_id
+            job.owner_id,
+            job.owner_name,
+            Role.CLIENT,
+            frozenset(),
+            key_id=asked.key_id,
+            frozen=asked.frozen,
         )
         return Caller(
             await self._parts.auth.current(kept),

@@ -21,12 +21,17 @@ def worker(jobs: int | None) -> None:
 
 async def _work(at_once: int) -> None:
     from nebula.app import open_app
+    from nebula.jobs.schedules.launch import ticking
     from nebula.jobs.worker import open_worker
 
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with open_app(read_settings()) as app, open_worker(app, at_once) as running:
+    async with (
+        open_app(read_settings()) as app,
+        open_worker(app, at_once) as running,
+        ticking(app.parts),
+    ):
         app.parts.leases.schedule()
         sys.stdout.write(f"Worker {running.id} takes jobs, {at_once} at once.\n")
         sys.stdout.flush()
