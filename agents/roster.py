@@ -16,8 +16,8 @@ JARVIS = Profile(
 
 GPU_OPERATOR = Profile(
     name="gpu_operator",
-    purpose="GPU work of several steps: plan, switch, load, unload, check services.",
-    features=frozenset({"gpu", "services"}),
+    purpose="GPU work of several steps: plan, switch, load, unload, get models, check services.",
+    features=frozenset({"gpu", "services", "models"}),
     prompt="gpu_operator.md",
     limits=Limits(steps=5, tools=8),
 )

@@ -107,12 +107,23 @@ def parse_target(url: str, *, any_port: bool = False) -> Target:
         raise InvalidInput("The address must not hold a user name or password")
     host = _host(parsed)
     port = _DEFAULT_PORT[parsed.scheme] if parsed.port is None else parsed.port
-    if not any_port and port not in WEB_PORTS:
+    target = Target(parsed.copy_with(fragment=None), host, port)
+    if not any_port:
+        check_port(target)
+    return target
+
+
+def check_port(target: Target) -> None:
+    """Refuse what is not a port of the public web.
+
+    Raises:
+        PermissionDenied: when it is another one.
+    """
+    if target.port not in WEB_PORTS:
         raise PermissionDenied(
-            f"Port {port} is not a port of the public web",
+            f"Port {target.port} is not a port of the public web",
             hint="Ports 80, 443, 8080 and 8443 can be fetched.",
         )
-    return Target(parsed.copy_with(fragment=None), host, port)
 
 
 def _host(parsed: httpx.URL) -> str:

@@ -5,9 +5,17 @@ import functools
 import socket
 import ssl
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.message import Message
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
@@ -16,7 +24,7 @@ from urllib.parse import urljoin
 
 import httpx
 
-from nebula.addresses import Address, Target, check_addresses, parse_target
+from nebula.addresses import Address, Target, check_addresses, check_port, parse_target
 from nebula.errors import (
     InvalidInput,
     NebulaError,
@@ -77,6 +85,43 @@ class Fetched:
             return self.body.decode(charset, "replace")
         except LookupError:
             return self.body.decode("utf-8", "replace")
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """An answer that is read piece by piece; `url` is where the redirects ended."""
+
+    url: str
+    status: int
+    headers: Mapping[str, str]
+    _target: Target
+    _response: httpx.Response = field(repr=False)
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Yield the body as it comes.
+
+        Raises:
+            TimedOut: nothing came for the stream's `stall` seconds.
+            UpstreamRejected: the connection broke, or the body is packed although nobody asked.
+        """
+        packed = self._response.headers.get("content-encoding", "identity").strip().lower()
+        if packed not in {"identity", ""}:
+            raise UpstreamRejected(f"{self._target.host} answered in an encoding nobody asked for")
+        try:
+            # As it comes: what was gathered for a round chunk would be lost when it breaks off.
+            async for piece in self._response.aiter_raw():
+                yield piece
+        except httpx.HTTPError as error:
+            raise _translated(self._target, error) from error
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What a hop is asked with; `trusted` holds the origins that settings name."""
+
+    headers: Mapping[str, str]
+    trusted: Collection[str] = ()
+    timeout: httpx.Timeout | None = None
 
 
 class SafeFetch:
@@ -148,43 +193,92 @@ class SafeFetch:
         except TimeoutError as error:
             raise TimedOut(f"The address did not answer within {timeout:g} seconds") from error
 
+    @asynccontextmanager
+    async def stream(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        credentials: Mapping[str, str] | None = None,
+        trusted: Collection[str] = (),
+        stall: float = 60.0,
+    ) -> AsyncIterator[Streamed]:
+        """Open an address for reading piece by piece, under the same rules as `get`.
+
+        `credentials` are headers for the first origin only: a redirect to another host, port or
+        scheme goes without. `trusted` holds origins (`origin_of`) that an operator's settings
+        name, which may lie on a private network; what they redirect to is checked as ever.
+        `stall` is how many seconds the other side may be silent.
+
+        Raises:
+            NebulaError: as `get`; TimedOut when a connection is not answered in time.
+        """
+        secret = dict(credentials or {})
+        asked = _Request(
+            headers={"Accept": "*/*", "Accept-Encoding": "identity", **(headers or {})},
+            trusted=trusted,
+            timeout=httpx.Timeout(stall, connect=10.0),
+        )
+        home = origin_of(url)
+        target = self._target(url, trusted)
+        for _ in range(MAX_REDIRECTS + 1):
+            # Anything but the origin that the credentials are for would learn them.
+            own = secret if origin_of(str(target.url)) == home else {}
+            hop = _Request({**asked.headers, **own}, asked.trusted, asked.timeout)
+            addresses = await self._checked(target, trusted)
+            async with self._open(target, addresses, hop) as response:
+                if response.status_code not in _REDIRECTS or "location" not in response.headers:
+                    found = {name.lower(): value for name, value in response.headers.items()}
+                    yield Streamed(str(target.url), response.status_code, found, target, response)
+                    return
+                target = self._next(target, response.headers["location"], trusted)
+        raise UpstreamRejected(f"The address redirects more than {MAX_REDIRECTS} times")
+
     async def _follow(self, url: str, max_bytes: int, accept: Sequence[str]) -> Fetched:
-        target = parse_target(url, any_port=self._allow_private)
+        target = self._target(url)
+        asked = _Request({"Accept": ", ".join(accept) or "*/*", "Accept-Encoding": "gzip"})
         for _ in range(MAX_REDIRECTS + 1):
             addresses = await self._checked(target)
-            async with self._open(target, addresses, accept) as response:
+            async with self._open(target, addresses, asked) as response:
                 if response.status_code not in _REDIRECTS or "location" not in response.headers:
                     return await _read(target, response, max_bytes, accept)
                 target = self._next(target, response.headers["location"])
         raise UpstreamRejected(f"The address redirects more than {MAX_REDIRECTS} times")
 
-    def _next(self, target: Target, location: str) -> Target:
-        following = parse_target(urljoin(str(target.url), location), any_port=self._allow_private)
+    def _target(self, url: str, trusted: Collection[str] = ()) -> Target:
+        target = parse_target(url, any_port=True)
+        if not self._allow_private and origin_of(str(target.url)) not in trusted:
+            check_port(target)
+        return target
+
+    def _next(self, target: Target, location: str, trusted: Collection[str] = ()) -> Target:
+        following = self._target(urljoin(str(target.url), location), trusted)
         if target.url.scheme == "https" and following.url.scheme == "http":
             raise PermissionDenied("The address redirects from https to http")
         return following
 
-    async def _checked(self, target: Target) -> list[Address]:
+    async def _checked(self, target: Target, trusted: Collection[str] = ()) -> list[Address]:
+        allowed = self._allow_private or origin_of(str(target.url)) in trusted
         if target.literal is not None:
             found: Sequence[str] = [target.host]
         else:
             found = await self._resolve(target.host, target.port)
         if not found:
             raise UpstreamUnavailable(f"There is no host named {target.host}")
-        return check_addresses(found, allow_private=self._allow_private)
+        return check_addresses(found, allow_private=allowed)
 
     @asynccontextmanager
     async def _open(
-        self, target: Target, addresses: list[Address], accept: Sequence[str]
+        self, target: Target, addresses: list[Address], asked: _Request
     ) -> AsyncIterator[httpx.Response]:
-        response = await self._connect(target, addresses, accept)
+        response = await self._connect(target, addresses, asked)
         try:
             yield response
         finally:
             await response.aclose()
 
     async def _connect(
-        self, target: Target, addresses: list[Address], accept: Sequence[str]
+        self, target: Target, addresses: list[Address], asked: _Request
     ) -> httpx.Response:
         """Send the request to the first checked address that takes the connection."""
         problem: httpx.ConnectError | httpx.ConnectTimeout | None = None
@@ -195,9 +289,9 @@ class SafeFetch:
                 headers={
                     "Host": target.url.netloc.decode("ascii"),
                     "User-Agent": USER_AGENT,
-                    "Accept": ", ".join(accept) or "*/*",
-                    "Accept-Encoding": "gzip",
+                    **asked.headers,
                 },
+                timeout=asked.timeout or self._client.timeout,
                 extensions={"sni_hostname": target.host},
             )
             try:
@@ -207,6 +301,16 @@ class SafeFetch:
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 raise _translated(target, error) from error
         raise UpstreamUnavailable(f"{target.host} does not answer") from problem
+
+
+def origin_of(url: str) -> str:
+    """Return a URL's origin `scheme://host:port`, with the port written out.
+
+    Raises:
+        InvalidInput: when it is not a plain http(s) URL.
+    """
+    target = parse_target(url, any_port=True)
+    return f"{target.url.scheme}://{target.host}:{target.port}"
 
 
 def _translated(target: Target, error: Exception) -> NebulaError:

@@ -29,6 +29,8 @@ _OURS = (
     "CHAINLIT_",
     "LANGCHAIN_",
     "LANGSMITH_",
+    "HF_",
+    "CIVITAI_",
 )
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from itertools import combinations
+from pathlib import PureWindowsPath
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from nebula.services.folders import ModelKind
 from nebula.services.sizes import GIB, MIB, Size
 
 Kind = Literal["ollama", "comfyui", "sdwebui", "http", "tcp", "simulated"]
@@ -27,6 +29,12 @@ def _http(value: str) -> str:
     if not value.startswith(("http://", "https://", "tcp://")):
         raise ValueError(f"{value!r} is not an address; write it like http://127.0.0.1:8188")
     return value.rstrip("/")
+
+
+def _absolute(value: str) -> str:
+    if not (value.startswith(("/", "~/")) or PureWindowsPath(value).is_absolute()):
+        raise ValueError(f"{value!r} is not a whole path; write it like /home/me/ComfyUI/models")
+    return value
 
 
 class _Part(BaseModel):
@@ -105,6 +113,13 @@ class ServiceSpec(_Part):
     pinned: bool = False
     idle_minutes: float | None = Field(
         None, ge=0, description="Unused models are unloaded after this long; 0 = never"
+    )
+    models_folder: Annotated[str, AfterValidator(_absolute)] | None = Field(
+        None, description="Where its model files lie, on its node's disk"
+    )
+    folders: dict[ModelKind, str] = Field(
+        default_factory=dict,
+        description="Where a kind of model lies, when that is not the usual place",
     )
     health: HealthSpec = HealthSpec()
 

@@ -72,6 +72,8 @@ class State:
     """Restart when a prompt runs: queue and history are lost."""
     down: int | None = None
     cpu: bool = False
+    folders: dict[str, list[str]] | None = None
+    """Other folders of models; None = an old version that does not tell."""
 
 
 class FakeComfyUI(Starlette):
@@ -84,6 +86,8 @@ class FakeComfyUI(Starlette):
         self._number = 0
         self._clients: dict[str, asyncio.Queue[dict[str, Any]]] = {}
         routes: list[tuple[str, Handler, str]] = [
+            ("/models", self._folders, "GET"),
+            ("/models/{folder}", self._folder, "GET"),
             ("/system_stats", self._stats, "GET"),
             ("/queue", self._queue, "GET"),
             ("/queue", self._edit_queue, "POST"),
@@ -261,6 +265,17 @@ class FakeComfyUI(Starlette):
         return JSONResponse(
             every if node is None else {k: v for k, v in every.items() if k == node}
         )
+
+    async def _folders(self, _: Request) -> Response:
+        if self.server.folders is None:
+            return Response(status_code=404)
+        return JSONResponse(["checkpoints", *self.server.folders, "configs"])
+
+    async def _folder(self, request: Request) -> Response:
+        name = request.path_params["folder"]
+        if name == "checkpoints":
+            return JSONResponse(list(self.server.checkpoints))
+        return JSONResponse((self.server.folders or {}).get(name, []))
 
     async def _view(self, _: Request) -> Response:
         return Response(PNG, media_type="image/png")

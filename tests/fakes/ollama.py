@@ -41,6 +41,24 @@ NOMIC = Installed(int(0.3 * GIB), "137M", ("embedding",), "nomic-bert", 2048)
 
 
 @dataclass
+class Pulls:
+    """How pulls go, and what goes wrong: each fault so many times, then all is well."""
+
+    layers: tuple[tuple[str, int], ...] = (("sha256:aa", LLAMA_3B.size), ("sha256:bb", 4096))
+    done: dict[str, int] = field(default_factory=dict)
+    """Digest → bytes on the disk, kept when a pull breaks off."""
+    drops: int = 0
+    stalls: int = 0
+    unfinished: int = 0
+    """End the stream without a last word."""
+    errors: list[str] = field(default_factory=list)
+    """Error lines of an answer that began with 200."""
+    statuses: list[int] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    stalled: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass
 class State:
     """What a test may set and look at."""
 
@@ -57,6 +75,8 @@ class State:
     """How many streams the client left before they ended."""
     left: asyncio.Event = field(default_factory=asyncio.Event)
     """Set at the first of them."""
+    pulls: Pulls = field(default_factory=Pulls)
+    deleted: list[str] = field(default_factory=list)
 
 
 class FakeOllama(Starlette):
@@ -86,6 +106,7 @@ class FakeOllama(Starlette):
             ("/api/ps", self._ps, "GET"),
             ("/api/show", self._show, "POST"),
             ("/api/pull", self._pull, "POST"),
+            ("/api/delete", self._delete, "DELETE"),
             ("/api/chat", self._chat, "POST"),
             ("/api/generate", self._generate, "POST"),
             ("/api/embed", self._embed, "POST"),
@@ -141,32 +162,76 @@ class FakeOllama(Starlette):
                 "details": described["details"],
                 "model_info": {"general.architecture": model.family, **info},
                 "capabilities": list(model.capabilities),
+                "license": "LLAMA COMMUNITY LICENSE AGREEMENT\nVersion 3\n\nYou may …",
             }
         )
 
     async def _pull(self, request: Request) -> Response:
         body = await request.json()
         name = body.get("model", "")
-        if name.startswith("missing"):
-            lines: list[dict[str, Any]] = [
-                {"status": "pulling manifest"},
-                {"error": "pull model manifest: file does not exist"},
-            ]
-        else:
-            self.server.installed[name] = LLAMA_3B
-            total = LLAMA_3B.size
-            lines = [
-                {"status": "pulling manifest"},
-                *(
-                    {"status": "pulling aa", "digest": "aa", "total": total, "completed": done}
-                    for done in (0, total // 2, total)
-                ),
-                {"status": "verifying sha256 digest"},
-                {"status": "success"},
-            ]
+        pulls = self.server.pulls
+        pulls.asked.append(name)
+        if pulls.statuses:
+            return JSONResponse({"error": "the registry is away"}, pulls.statuses.pop(0))
         if body.get("stream", True) is False:
-            return JSONResponse(lines[-1], 500 if "error" in lines[-1] else 200)
-        return StreamingResponse(_ndjson(lines), media_type="application/x-ndjson")
+            if name.startswith("missing"):
+                return JSONResponse({"error": _NO_FILE}, 500)
+            self.server.installed[name] = LLAMA_3B
+            return JSONResponse({"status": "success"})
+        return StreamingResponse(self._pulling(name), media_type="application/x-ndjson")
+
+    async def _pulling(self, name: str) -> AsyncIterator[bytes]:
+        pulls = self.server.pulls
+        try:
+            yield _line({"status": "pulling manifest"})
+            if name.startswith("missing"):
+                yield _line({"error": _NO_FILE})
+                return
+            for digest, total in pulls.layers:
+                async for line in self._layer(digest, total):
+                    yield line
+                    if line.startswith(b'{"error"'):
+                        return
+            if pulls.unfinished:
+                pulls.unfinished -= 1
+                return
+            self.server.installed[name if ":" in name else f"{name}:latest"] = LLAMA_3B
+            for status in ("verifying sha256 digest", "writing manifest", "success"):
+                yield _line({"status": status})
+        except asyncio.CancelledError:
+            self.server.disconnects += 1
+            self.server.left.set()
+            raise
+
+    async def _layer(self, digest: str, total: int) -> AsyncIterator[bytes]:
+        pulls = self.server.pulls
+        head: dict[str, Any] = {"status": f"pulling {digest[-2:]}", "digest": digest}
+        done = pulls.done.get(digest, 0)
+        yield _line({**head, "total": total, **({"completed": done} if done else {})})
+        while done < total:
+            done = min(total, done + total // 2)
+            pulls.done[digest] = done
+            yield _line({**head, "total": total, "completed": done})
+            if pulls.drops:
+                pulls.drops -= 1
+                raise ConnectionResetError("the fake cuts the connection")
+            if pulls.stalls:
+                pulls.stalls -= 1
+                pulls.stalled.set()
+                await asyncio.Event().wait()
+            if pulls.errors:
+                yield _line({"error": pulls.errors.pop(0)})
+                return
+
+    async def _delete(self, request: Request) -> Response:
+        name = (await request.json()).get("model", "")
+        found = next((n for n in (name, f"{name}:latest") if n in self.server.installed), None)
+        if found is None:
+            return _no_model(name)
+        del self.server.installed[found]
+        self.server.loaded.pop(found, None)
+        self.server.deleted.append(found)
+        return Response()
 
     async def _embed(self, request: Request) -> Response:
         body = await request.json()
@@ -297,6 +362,13 @@ class FakeOllama(Starlette):
         size = self.server.loaded.pop(name, None)
         if size is not None and self.server.lingering:
             self._leaving[name] = [self.server.lingering, size]
+
+
+_NO_FILE = "pull model manifest: file does not exist"
+
+
+def _line(document: dict[str, Any]) -> bytes:
+    return json.dumps(document).encode() + b"\n"
 
 
 def _described(model: Installed) -> dict[str, Any]:

@@ -40,6 +40,10 @@ class Wire:
         """Send JSON and return the JSON answer, or None when the answer is empty."""
         return await self._ask("POST", path, body, seconds)
 
+    async def delete(self, path: str, body: dict[str, Any], *, seconds: float = 30.0) -> Any:
+        """Send a DELETE with JSON and return the JSON answer, or None when it is empty."""
+        return await self._ask("DELETE", path, body, seconds)
+
     async def _ask(self, method: str, path: str, body: Any, seconds: float) -> Any:
         try:
             answer = await self._http.request(
