@@ -71,7 +71,7 @@ def _score(request: Waiting, option: Option, place: Place, room: Room) -> float:
     score = room.at - place.now + room.price
     score += option.run_seconds * (1 + busy * rules.utilization_weight)
     if room.warm is None:
-        score += option.load_seconds * rules.load_weight
+        score += option.load_seconds * rules.load_weight[request.klass]
     if request.preferred_node == place.card.node:
         score -= rules.preferred_node
     return round(score, 3)

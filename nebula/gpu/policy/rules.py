@@ -1,31 +1,32 @@
 """The policy's figures. Tuned on seeds that the benchmark does not report."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
-
-from nebula.gpu.policy.types import PriorityClass
-
-_C = PriorityClass
+from dataclasses import dataclass
+from math import inf
+from typing import NamedTuple
 
 
-def _by_class(chat: float, image: float, batch: float, training: float) -> Mapping[_C, float]:
-    return MappingProxyType(
-        {_C.CHAT: chat, _C.IMAGE: image, _C.BATCH: batch, _C.TRAINING: training}
-    )
+class ByClass(NamedTuple):
+    """A figure for each priority class; a `PriorityClass` is its index."""
+
+    training: float
+    batch: float
+    image: float
+    chat: float
+
+
+_AGEING = ByClass(chat=0, image=900, batch=3600, training=7200)
+_AFFINITY = ByClass(chat=20, image=120, batch=1200, training=1200)
+_PREEMPT_AFTER = ByClass(chat=15, image=120, batch=inf, training=inf)
+_LOAD_WEIGHT = ByClass(chat=2, image=3, batch=3, training=3)
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
     """Every figure that may be tuned; seconds unless it says otherwise."""
 
-    ageing: Mapping[PriorityClass, float] = field(
-        default_factory=lambda: _by_class(0, 900, 3600, 7200)
-    )
+    ageing: ByClass = _AGEING
     """How long a request waits until it ranks level with a fresh chat."""
-    affinity: Mapping[PriorityClass, float] = field(
-        default_factory=lambda: _by_class(20, 120, 1200, 1200)
-    )
+    affinity: ByClass = _AFFINITY
     """How much older a request may be that is overtaken because a later one's model is loaded."""
     alike: float = 15.0
     """Requests whose ranks differ by less are level; what packs best decides among them."""
@@ -38,17 +39,15 @@ class Rules:
     """Head start for each point of a request's priority."""
     backfill_slack: float = 0.1
     """What runs before a reservation must be expected to end this share of its time early."""
-    load_weight: float = 1.0
-    """How many seconds of waiting a second of loading is worth."""
+    load_weight: ByClass = _LOAD_WEIGHT
+    """How many seconds of waiting a second of loading is worth: what is patient waits for a copy."""
     utilization_weight: float = 0.3
     """Share of the run time by which a card that is fully busy is taken to slow work down."""
     preferred_node: float = 30.0
     """Seconds of waiting that the preferred node is worth."""
-    preempt_after: Mapping[PriorityClass, float] = field(
-        default_factory=lambda: _by_class(2, 30, float("inf"), float("inf"))
-    )
+    preempt_after: ByClass = _PREEMPT_AFTER
     """What running work may be asked to yield for: a wait that is longer than this otherwise."""
-    yield_quantum: float = 60.0
+    yield_quantum: float = 180.0
     """Work that has just started is left alone this long, so that it gets somewhere."""
     yield_seconds: float = 20.0
     """How long saving and releasing is expected to take."""

@@ -51,6 +51,8 @@ _TRAINING = (
     _Kind("training", "trainer", "8B QLoRA", 15.0, 30, (900, 0.4), 1, "copies", False, True),
     _Kind("training", "trainer", "SD 1.5 LoRA", 6.5, 15, (400, 0.4), 2, "copies", False, True),
 )
+# How often each kind is drawn for a batch, in the order above.
+_SHARES = (4, 3, 3, 1, 2, 4, 3, 3, 2, 3, 2, 3, 0.8, 0.4, 0.8)
 _OWNERS = ("anna", "ben", "chris")
 _RESERVE = GIB // 2
 
@@ -70,12 +72,37 @@ def batch(seed: int, sizes: Sequence[float] = (8, 12, 24), jobs: int = 300) -> T
     """
     random = Random(f"batch {seed}")  # noqa: S311 - no secret
     kinds = (*_CHAT, *_IMAGE, *_BATCH, *_TRAINING)
-    shares = [4, 3, 3, 1, 2, 4, 3, 3, 2, 3, 2, 3, 0.8, 0.4, 0.8]
     found = []
     for number in range(jobs):
-        kind = random.choices(kinds, shares)[0]
+        kind = random.choices(kinds, _SHARES)[0]
         found.append(_job(random, number, 0.0, kind, sizes, klass="batch", copies=True))
     return Trace(name=f"batch {seed}", cards=cards(*sizes), jobs=tuple(found))
+
+
+def online(
+    seed: int, sizes: Sequence[float] = (8, 12, 24), jobs: int = 300, load: float = 0.7
+) -> Trace:
+    """Return the jobs of a batch coming one by one at random times.
+
+    `load` is the share of the cards' bytes × seconds that the work takes.
+    """
+    random = Random(f"online {seed}")  # noqa: S311 - no secret
+    kinds = (*_CHAT, *_IMAGE, *_BATCH, *_TRAINING)
+    work = [
+        _job(random, n, 0.0, random.choices(kinds, _SHARES)[0], sizes, klass="batch", copies=True)
+        for n in range(jobs)
+    ]
+    span = _span(work, sizes, load)
+    times = sorted(random.uniform(0, span) for _ in work)
+    moved = [
+        j.model_copy(update={"created": round(t, 3)}) for j, t in zip(work, times, strict=True)
+    ]
+    return Trace(name=f"online {seed}", cards=cards(*sizes), jobs=tuple(moved))
+
+
+def _span(work: Sequence[TraceJob], sizes: Sequence[float], load: float) -> float:
+    area = sum(j.vram * j.run_seconds for j in work)
+    return area / (load * sum(c.capacity for c in cards(*sizes)))
 
 
 def home(

@@ -164,6 +164,7 @@ class World:
         item = self.loaded[evict.loaded]
         if item.leases or item.pinned or item.state != "loaded":
             self.history.violations.append(f"{item.id} was unloaded while it was needed")
+            return
         self.loaded[item.id] = replace(item, state="leaving")
         self.history.evictions += 1
         self._at(self.now + self.timing.leave_seconds, "leaves", item.id)

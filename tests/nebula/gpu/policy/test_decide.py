@@ -128,11 +128,11 @@ def test_training_that_can_yield_is_asked_to_for_a_chat_but_not_just_after_its_s
     training = work("t1", ("trainer", "lora"), TRAINING, 11.0, 3600, yields=True)
     fresh = decide(Snapshot(10, (PC,), (), (training,), (wish(created=10),)))
     assert of(Yield, fresh) == []
-    found = decide(Snapshot(100, (PC,), (), (training,), (wish(created=100),)))
+    found = decide(Snapshot(200, (PC,), (), (training,), (wish(created=200),)))
     assert [d.running for d in of(Yield, found)] == ["t1"]
     assert "goes on by itself" in found[0].reason
     training = work("t1", ("trainer", "lora"), TRAINING, 11.0, 3600)
-    assert of(Yield, decide(Snapshot(100, (PC,), (), (training,), (wish(created=100),)))) == []
+    assert of(Yield, decide(Snapshot(200, (PC,), (), (training,), (wish(created=200),)))) == []
 
 
 def test_backfill_starts_what_ends_before_the_head_can_and_nothing_else() -> None:
