@@ -6,11 +6,10 @@ from typing import Any
 from chainlit.context import context
 from chainlit.session import WebsocketSession
 
-from nebula.errors import NotAuthenticated, UpstreamUnavailable
 from ui.chat import door
+from ui.chat.signed_out import signed_out
 
 SIGNED_OUT = "nebula:signed-out"
-_SECONDS = 1.0
 _watched: dict[str, asyncio.Task[None]] = {}
 
 
@@ -25,15 +24,8 @@ def start() -> None:
 
 
 async def _watch(page: WebsocketSession) -> None:
-    while WebsocketSession.get_by_id(page.id) is page:
-        try:
-            await door.me()
-        except NotAuthenticated:
-            await _close(page)
-            return
-        except UpstreamUnavailable:
-            pass  # nobody can act while the database is away; the next round asks again
-        await asyncio.sleep(_SECONDS)
+    if await signed_out(door.me, lambda: WebsocketSession.get_by_id(page.id) is page):
+        await _close(page)
 
 
 async def _close(page: Any) -> None:
