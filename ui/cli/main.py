@@ -177,6 +177,19 @@ def approvals_deny(approval_id: ApprovalId, comment: Comment = "", as_json: Json
     run_async(lambda: decide_approval(approval_id, "deny", comment, as_json=as_json))
 
 
+@approvals_app.command("request-changes")
+def approvals_request_changes(
+    approval_id: ApprovalId,
+    comment: Annotated[str, typer.Argument(help="What should change, in your own words")],
+    as_json: Json = False,
+) -> None:
+    """Say what should change first; the call does not run, and Jarvis proposes another."""
+    from ui.cli.operator import run as run_async
+    from ui.cli.records import decide_approval
+
+    run_async(lambda: decide_approval(approval_id, "request_changes", comment, as_json=as_json))
+
+
 @users_app.command("list")
 def user_list(as_json: Json = False) -> None:
     """List users."""

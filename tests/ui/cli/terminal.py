@@ -107,21 +107,22 @@ class Terminal:
                 [sys.executable, "-m", "ui.cli.main", *arguments],
                 {**self.environment, "TERM": "dumb"},
             )
-        seen = ""
+        seen, at = "", 0
         try:
             for awaited, answer in answers:
-                seen = _read_until(screen, seen, awaited)
+                seen = _read_until(screen, seen, at, awaited)
+                at = seen.index(awaited, at) + len(awaited)
                 os.write(screen, answer)
-            seen = _read_until(screen, seen, None)
+            seen = _read_until(screen, seen, at, None)
         finally:
             os.close(screen)
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), seen
 
 
-def _read_until(screen: int, seen: str, awaited: str | None) -> str:
-    """Read the screen until a text appears past what was seen, or to the end."""
-    start, deadline = len(seen), time.monotonic() + SECONDS
-    while awaited is None or awaited not in seen[start:]:
+def _read_until(screen: int, seen: str, at: int, awaited: str | None) -> str:
+    """Read the screen until a text appears from a place on, or to the end."""
+    deadline = time.monotonic() + SECONDS
+    while awaited is None or awaited not in seen[at:]:
         ready, _, _ = select.select([screen], [], [], max(0, deadline - time.monotonic()))
         assert ready, f"waited for {awaited!r}, saw:\n{seen}"
         try:

@@ -67,6 +67,27 @@ def test_a_call_that_waits_is_approved_by_another_command_and_then_runs_once(
     assert terminal.run("approvals", "deny", approval).returncode == 6
 
 
+def test_changes_are_requested_with_a_word_about_them_and_the_call_does_not_run(
+    terminal: Terminal,
+) -> None:
+    asked = terminal.run("user", "create", "bob")
+    match = re.search(r"(apr_\w+).*--call-id (\S+?)\.", asked.stderr)
+    assert match is not None, asked.stderr
+    approval, call_id = match.groups()
+    change = ("approvals", "request-changes", approval)
+    assert terminal.run(*change).returncode == 2, "it wants to know what should change"
+    assert terminal.run(*change, " ").returncode == 2
+    ended = terminal.run(*change, "Call her Bobbie")
+    assert (ended.returncode, ended.stdout) == (0, "users_create: changes requested.\n")
+    shown = json.loads(terminal.run("approvals", "show", approval, "--json").stdout)
+    assert (shown["state"], shown["comment"]) == ("changes_requested", "Call her Bobbie")
+    again = ("run", "users_create", "-a", "name=bob", "-a", "role=viewer", "--call-id", call_id)
+    refused = terminal.run(*again)
+    assert refused.returncode == 6
+    assert "Call her Bobbie" in refused.stderr
+    assert "bob" not in terminal.run("user", "list").stdout
+
+
 def test_a_person_at_the_terminal_is_asked_inline(terminal: Terminal) -> None:
     code, screen = terminal.type("user", "create", "bob", answers=[("Approve?", b"y\n")])
     assert code == 0, screen
