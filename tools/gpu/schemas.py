@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 
 from nebula.tool.render import escape
 from nebula.tool.result import Block, Markdown, Plot, Result, Table
+from tools.gpu.queue import GpuQueue
 
 UNKNOWN = "unknown"
 
@@ -72,6 +73,7 @@ class GpuStatus(Result):
     gpus: list[Card]
     services: list[GpuServiceState]
     notes: list[str] = Field(default_factory=list)
+    queue: GpuQueue = Field(default_factory=GpuQueue)
 
     def render(self) -> Sequence[Block]:
         """Show a sentence, a table, and a bar per card."""
@@ -81,7 +83,7 @@ class GpuStatus(Result):
         sized = [c for c in self.gpus if c.vram_total_gb is not None]
         if sized:
             blocks.append(Plot(title="VRAM in GB", figure=vram_figure(sized)))
-        return blocks
+        return [*blocks, *self.queue.blocks()]
 
     def _headline(self) -> str:
         if not self.gpus:

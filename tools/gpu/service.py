@@ -1,10 +1,15 @@
 """Turns the broker's figures into what the tools return."""
 
+from collections.abc import Sequence
+
+from nebula.gpu.leases.records import Decided
+from nebula.gpu.leases.rows import LeaseState, Rows
 from nebula.gpu.plans import SwitchPlan
 from nebula.gpu.reports import Switched, Unloaded
 from nebula.gpu.snapshot import GpuReading, GpuSnapshot, NodeSnapshot
 from nebula.services.map import ServiceMap
 from nebula.services.sizes import gigabytes
+from tools.gpu.queue import DecisionInfo, GpuQueue, LeaseInfo, WaitingInfo
 from tools.gpu.schemas import (
     Card,
     EvictedModel,
@@ -19,7 +24,60 @@ from tools.gpu.schemas import (
 )
 
 
-def status_of(snapshot: GpuSnapshot, services: ServiceMap, node: str | None) -> GpuStatus:
+def queue_of(rows: Rows, decisions: Sequence[Decided], node: str | None) -> GpuQueue:
+    """Return who uses the cards of a node, or of all, who waits, and what was decided."""
+
+    def here(card: str | None) -> bool:
+        return node is None or card is None or card.rpartition("/")[0] == node
+
+    return GpuQueue(
+        leases=[lease_of(v, rows.now) for v in rows.leases if here(v.card)],
+        waiting=[
+            WaitingInfo(
+                label=w.need.label,
+                owner=w.owner_name,
+                priority_class=w.klass,
+                seconds=round(rows.now - w.created, 1),
+                because=w.because,
+                job_id=w.job_id,
+            )
+            for w in rows.waiting
+            if node in {None, w.node} or w.node is None
+        ],
+        decisions=[
+            DecisionInfo(at=d.at, kind=d.kind, card=d.card, reason=d.reason)
+            for d in decisions
+            if here(d.card)
+        ],
+    )
+
+
+def lease_of(lease: LeaseState, now: float) -> LeaseInfo:
+    """Return a lease for people."""
+    return LeaseInfo(
+        id=lease.id,
+        card=lease.card,
+        service=lease.service,
+        model=lease.model,
+        what=lease.what,
+        owner=lease.owner_name,
+        priority_class=lease.klass,
+        state=lease.state,
+        should_yield=lease.should_yield,
+        token=lease.token,
+        vram_gb=gigabytes(lease.vram) if lease.resident is None else None,
+        peak_gb=gigabytes(lease.peak),
+        seconds=None if lease.started is None else round(max(0.0, now - lease.started), 1),
+        job_id=lease.job_id,
+    )
+
+
+def status_of(
+    snapshot: GpuSnapshot,
+    services: ServiceMap,
+    node: str | None,
+    queue: GpuQueue | None = None,
+) -> GpuStatus:
     """Return the status of one node, or of all."""
     nodes = [n for n in snapshot.nodes if node in {None, n.name}]
     return GpuStatus(
@@ -32,6 +90,7 @@ def status_of(snapshot: GpuSnapshot, services: ServiceMap, node: str | None) -> 
             for s in n.services
         ],
         notes=[f"{n.name}: {n.problem}" for n in nodes if n.problem],
+        queue=queue or GpuQueue(),
     )
 
 

@@ -1,14 +1,16 @@
 """The GPU's face: what is on the cards, and making them serve something else."""
 
+from contextlib import suppress
 from typing import Annotated
 
 from pydantic import Field
 
-from nebula.errors import NotFound
+from nebula.errors import Conflict, NotFound
 from nebula.tool.context import Context
 from nebula.tool.definition import Effect, EffectKind, tool
+from tools.gpu.queue import GpuLeases, GpuQueue, ReleasedLease
 from tools.gpu.schemas import GpuStatus, PlanReport, SwitchReport, UnloadReport
-from tools.gpu.service import plan_of, status_of, switch_of, unload_of
+from tools.gpu.service import lease_of, plan_of, queue_of, status_of, switch_of, unload_of
 
 Service = Annotated[
     str,
@@ -26,6 +28,7 @@ Force = Annotated[bool, Field(description="Stop work that runs instead of waitin
 
 # Waiting for a busy service, unloading, loading: each has its own limit in the broker.
 _SECONDS = 400.0
+_DECISIONS = 8
 
 
 @tool(
@@ -49,7 +52,7 @@ _SECONDS = 400.0
     ],
 )
 async def gpu_status(ctx: Context, node: Node = None) -> GpuStatus:
-    """Show every graphics card: VRAM total, used and free, what is loaded, and other programs.
+    """Show every graphics card: VRAM total, used and free, what is loaded, other programs, who waits.
 
     Figures nobody can give are null (unknown), which is not zero.
     """
@@ -58,7 +61,9 @@ async def gpu_status(ctx: Context, node: Node = None) -> GpuStatus:
     if node is not None and snapshot.node(node) is None:
         known = ", ".join(n.name for n in snapshot.nodes) or "none"
         raise NotFound(f"There is no node {node!r} in the service map", hint=f"Nodes: {known}.")
-    return status_of(snapshot, services.map, node)
+    leases = ctx.parts.leases
+    queue = queue_of(await leases.rows(), await leases.records.decisions(_DECISIONS), node)
+    return status_of(snapshot, services.map, node, queue)
 
 
 @tool(
@@ -173,3 +178,67 @@ async def gpu_unload(
     return unload_of(
         await ctx.parts.broker.unload(service or None, node, force=force, progress=ctx.progress)
     )
+
+
+@tool(
+    effect=Effect.READ,
+    rest="GET /gpu/leases",
+    says=[
+        "(list|show) [me] [the] (gpu|vram) leases",
+        "who (holds|has) [the|a] gpu [lease]",
+        "(who|what) (waits|is waiting) for [the|a] gpu",
+    ],
+    examples=[
+        "who is using the graphics card right now",
+        "list the gpu leases",
+        "what is waiting for the gpu and why",
+        "why does my image job not start",
+    ],
+)
+async def gpu_list_leases(ctx: Context, node: Node = None) -> GpuLeases:
+    """List who uses GPU memory right now, under which lease, and who waits for it and why."""
+    leases = await ctx.parts.leases.rows()
+    queue = queue_of(leases, (), node)
+    return GpuLeases(queue=GpuQueue(leases=queue.leases, waiting=queue.waiting))
+
+
+@tool(
+    effect=Effect.DESTRUCTIVE,
+    kind=EffectKind.IDEMPOTENT,
+    rest="DELETE /gpu/leases/{lease}",
+    selectors=["lease"],
+    says=[
+        "(release|revoke|take away) [the] [gpu] lease {lease}",
+        "end [the] gpu lease {lease}",
+    ],
+    examples=[
+        "release the gpu lease 3f2a",
+        "take the graphics card away from that job",
+        "revoke the lease of the training run",
+    ],
+)
+async def gpu_release_lease(
+    ctx: Context,
+    lease: Annotated[
+        str, Field(min_length=4, max_length=64, description="The lease's id, or its beginning")
+    ],
+) -> ReleasedLease:
+    """Take a GPU lease away from whoever holds it: its work is stopped, its job is cancelled.
+
+    The memory is given to others only when the work is known to have stopped.
+    """
+    leases = ctx.parts.leases
+    found = [v for v in (await leases.rows()).leases if v.id.startswith(lease)]
+    if len(found) != 1:
+        raise NotFound(
+            f"{'No' if not found else 'More than one'} lease has an id that begins with {lease!r}",
+            hint="gpu_list_leases shows them.",
+        )
+    gone = await leases.release(found[0].id, ctx.principal)
+    cancelled = False
+    if gone.job_id is not None:
+        # A job that ended just now needs no cancelling; one of somebody else is theirs to cancel.
+        with suppress(Conflict, NotFound):
+            await ctx.parts.jobs.cancel(gone.job_id, ctx.principal)
+            cancelled = True
+    return ReleasedLease(lease=lease_of(gone, (await leases.rows()).now), job_cancelled=cancelled)
