@@ -104,9 +104,8 @@ async def _parts(
     from nebula.auth.service import Auth
     from nebula.db.open import open_database
     from nebula.events.bus import Events
-    from nebula.gpu.open import admit_jobs, open_gpu
+    from nebula.gpu.open import open_gpu
     from nebula.jobs.schedules.service import Schedules
-    from nebula.jobs.service import open_jobs
     from nebula.llm.command.open import command_model, open_commands
     from nebula.llm.embedding import Embedder
     from nebula.services.nodes.open import open_nodes
@@ -123,8 +122,6 @@ async def _parts(
     tools = registry or Registry.discover("tools", "graphs")
     commands = open_commands(tools, embedder, db, gpu.services)
     command = partial(command_model, commands, tools)
-    jobs = open_jobs(db, events, tools)
-    admit_jobs(gpu, jobs)
     return Parts(
         settings=settings,
         db=db,
@@ -142,10 +139,20 @@ async def _parts(
         audit=Audit(db),
         limits=await stack.enter_async_context(open_limits(settings)),
         registry=tools,
-        jobs=jobs,
+        jobs=_jobs(db, events, tools, gpu),
         schedules=Schedules(db, tools),
         commands=commands,
     )
+
+
+def _jobs(db: "Database", events: "Events", tools: "Registry", gpu: "Gpu") -> "Jobs":
+    """Open the jobs; those that need a GPU wait for it at the leases' gate."""
+    from nebula.gpu.open import admit_jobs
+    from nebula.jobs.service import open_jobs
+
+    jobs = open_jobs(db, events, tools)
+    admit_jobs(gpu, jobs)
+    return jobs
 
 
 async def _web(
