@@ -32,6 +32,7 @@ _NOISY = (
     "alembic",
     "multipart",
     "apprise",
+    "procrastinate",
     "chainlit",
     "mcp",
     "uvicorn",

@@ -2,7 +2,7 @@
 
 from psycopg import DataError, InterfaceError, OperationalError
 from psycopg import Error as DriverError
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 
 from nebula.errors import Conflict, InvalidInput, NebulaError, TimedOut, UpstreamUnavailable
@@ -10,6 +10,8 @@ from nebula.errors import Conflict, InvalidInput, NebulaError, TimedOut, Upstrea
 _DOWN_HINT = "It is tried again by itself; 'jarvis doctor' says what is wrong."
 # SQLSTATE classes: connection exception, insufficient resources, operator intervention.
 _DOWN = ("08", "53", "57P")
+# What SQLAlchemy's pool raises when every connection it makes is closed before it is handed out.
+_GAVE_UP = "This connection is closed"
 _STATEMENT_CANCELLED = "57014"
 _LOCK_NOT_AVAILABLE = "55P03"
 _COLLISIONS = ("40001", "40P01")
@@ -19,6 +21,8 @@ def translated(error: SQLAlchemyError | DriverError) -> NebulaError | None:
     """Return the error a caller may see, or None when it is a bug of ours."""
     if isinstance(error, PoolExhausted):
         return UpstreamUnavailable("The database is busy: every connection is in use")
+    if isinstance(error, InvalidRequestError) and str(error).startswith(_GAVE_UP):
+        return UpstreamUnavailable("The database does not answer", hint=_DOWN_HINT)
     driver = error.orig if isinstance(error, DBAPIError) else error
     if not isinstance(driver, DriverError):
         return None

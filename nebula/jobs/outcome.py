@@ -33,25 +33,30 @@ class Again:
 
 
 def after_failure(
-    job: Job, kind: EffectKind, error: NebulaError, *, started: bool, overran: bool
+    job: Job,
+    kind: EffectKind,
+    error: NebulaError,
+    *,
+    started: bool,
+    overran: bool,
+    first_wait: float,
 ) -> Ending | Again:
     """Decide about a run that ended with an error.
 
     Tried again is what may pass, where the effect may be repeated: `started` tells whether the
     tool was entered at all, for before that nothing has happened.
     """
+    wait = _wait(first_wait, job.attempts)
+    may_pass = error.retryable or isinstance(error, OutcomeUnknown)
+    if may_pass and not started:
+        return Again(str(error), delay_seconds=wait, more_attempts=1)
     told = error.payload()
     if overran:
         return Ending(JobState.TIMED_OUT, error=told)
-    if isinstance(error, OutcomeUnknown):
-        return Ending(JobState.UNKNOWN, error=told)
-    repeatable = kind is not EffectKind.OPAQUE or not started
-    if error.retryable and repeatable:
-        if not started:
-            return Again(str(error), delay_seconds=_wait(job.attempts), more_attempts=1)
-        if job.attempts < job.max_attempts:
-            return Again(_tried(job, str(error)), delay_seconds=_wait(job.attempts))
-    return Ending(JobState.FAILED, error=told)
+    if may_pass and kind is not EffectKind.OPAQUE and job.attempts < job.max_attempts:
+        return Again(_tried(job, str(error)), delay_seconds=wait)
+    unknown = isinstance(error, OutcomeUnknown)
+    return Ending(JobState.UNKNOWN if unknown else JobState.FAILED, error=told)
 
 
 def after_break(job: Job, kind: EffectKind, why: Broken, *, started: bool) -> Ending | Again:
@@ -92,7 +97,7 @@ def _tried(job: Job, why: str) -> str:
     return f"{why.rstrip('.')}. Attempt {job.attempts + 1} of {job.max_attempts} follows."
 
 
-def _wait(attempts: int) -> float:
+def _wait(first: float, attempts: int) -> float:
     """Double the wait with each attempt, and spread what failed together."""
-    longest: float = min(_LONGEST_WAIT_SECONDS, 2.0**attempts)
+    longest: float = min(_LONGEST_WAIT_SECONDS, first * 2.0 ** min(attempts, 30))
     return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, keeps no secret

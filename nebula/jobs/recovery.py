@@ -8,12 +8,10 @@ from nebula.jobs import queue
 from nebula.jobs.models import JobRow
 from nebula.jobs.moves import Run
 from nebula.jobs.outcome import Again, after_loss
+from nebula.jobs.pace import Pace
 from nebula.jobs.record import claim_of
 from nebula.jobs.runner import settle
 
-STALLED_SECONDS = 4.0
-"""A worker that has not written its heartbeat for so long is taken for dead."""
-_LOST_ROW_SECONDS = 2.0
 _AT_ONCE = 100
 _LOCK = 0x6A72  # an advisory lock: one worker looks at a time
 
@@ -54,7 +52,7 @@ _FORGET_WORKERS = text(
 )
 
 
-async def recover(app: App, session: AsyncSession) -> int:
+async def recover(app: App, session: AsyncSession, pace: Pace) -> int:
     """Set going again whatever lost its worker or its row in the queue; return how many.
 
     One process looks at a time. Call it only from a worker whose own heartbeat has been written
@@ -62,15 +60,14 @@ async def recover(app: App, session: AsyncSession) -> int:
     """
     if not await session.scalar(_TRY_LOCK):
         return 0
-    found = await session.scalars(_DEAD_WORKERS, {"stalled": STALLED_SECONDS, "most": _AT_ONCE})
-    orphans = list(found)
+    limits = {"stalled": pace.stalled, "patience": pace.rowless, "most": _AT_ONCE}
+    orphans = list(await session.scalars(_DEAD_WORKERS, limits))
     for job_id in orphans:
         await lose(app, session, job_id)
-    limits = {"stalled": STALLED_SECONDS, "patience": _LOST_ROW_SECONDS, "most": _AT_ONCE}
     rowless = list(await session.scalars(_ROWLESS, limits))
     for job_id in rowless:
         await queue.enqueue(session, job_id)
-    await session.execute(_SWEEP, {"stalled": STALLED_SECONDS})
+    await session.execute(_SWEEP, limits)
     await session.execute(_FORGET_WORKERS)
     return len(orphans) + len(rowless)
 

@@ -16,9 +16,9 @@ from nebula.errors import Conflict, InternalError, NebulaError, OutcomeUnknown
 from nebula.jobs.job import Job, JobState
 from nebula.jobs.moves import Ending, Run
 from nebula.jobs.outcome import Again, Broken, after_break, after_failure
+from nebula.jobs.pace import Pace
 from nebula.jobs.record import Claim
 from nebula.jobs.run import JobRun
-from nebula.jobs.service import Jobs
 from nebula.tool.metrics import observe
 from nebula.tool.result import Result
 
@@ -27,19 +27,19 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 _LONGEST_PAUSE_SECONDS = 1.0
-_LAST_WORD_SECONDS = 5.0
-"""How long a run may take to stop after it was told to."""
+_MOST_CONFLICTS = 20
 
 
 class Runner:
     """Claims and runs jobs for one worker."""
 
-    def __init__(self, app: App, db: Database, jobs: Jobs, worker: str) -> None:
+    def __init__(self, app: App, db: Database, worker: str, pace: Pace) -> None:
         """Take the App whose tools run, and the worker's own way to the database."""
         self._app = app
         self._db = db
-        self._jobs = jobs
+        self._jobs = app.parts.jobs.over(db)
         self._worker = worker
+        self._pace = pace
         self._works: dict[Run, _Work] = {}
         self.gives_up_at = float("inf")
         """The monotonic time after which a database that is away is not waited for."""
@@ -58,11 +58,11 @@ class Runner:
         run = Run(job_id, claim.job.attempts)
         reports = JobRun(claim, self._jobs)
         tool = asyncio.create_task(self._app.executor.run_job(reports), name=f"job {job_id}")
-        work = self._works[run] = _Work(tool)
+        work = self._works[run] = _Work(tool, self._pace.last_word)
         try:
             async with reports.reporting():
                 await work.over()
-            next_ = _next(claim, reports, work)
+            next_ = _next(claim, reports, work, self._pace.retry)
             if next_ is not None:
                 await self._settle(run, next_)
                 observe(claim.job.tool, _named(next_), time.perf_counter() - began)
@@ -100,12 +100,14 @@ class Runner:
 
     async def _persistently(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Try until the database has answered: it may be away for as long as it likes."""
-        pause = 0.05
+        pause, conflicts = 0.05, 0
         while True:
             try:
                 return await attempt()
             except NebulaError as error:
+                conflicts += isinstance(error, Conflict)
                 passes = error.retryable or isinstance(error, OutcomeUnknown | Conflict)
+                passes &= conflicts <= _MOST_CONFLICTS
                 if not passes or time.monotonic() > self.gives_up_at:
                     raise
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
@@ -115,8 +117,9 @@ class Runner:
 class _Work:
     """A tool at work, and why it was broken off if it was."""
 
-    def __init__(self, task: asyncio.Task[Result]) -> None:
+    def __init__(self, task: asyncio.Task[Result], last_word: float) -> None:
         self.task = task
+        self._last_word = last_word
         self.broken: Broken | None = None
         self._told = asyncio.Event()
 
@@ -129,9 +132,12 @@ class _Work:
     async def over(self) -> None:
         """Wait for the end; a tool that was told to stop and does not is left behind."""
         told = asyncio.create_task(self._told.wait())
-        await asyncio.wait([self.task, told], return_when=asyncio.FIRST_COMPLETED)
-        told.cancel()
-        await asyncio.wait([self.task], timeout=_LAST_WORD_SECONDS if self.broken else None)
+        try:
+            await asyncio.wait([self.task, told], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            told.cancel()
+        if not self.task.done():
+            await asyncio.wait([self.task], timeout=self._last_word)
 
 
 async def settle(app: App, session: AsyncSession, run: Run, next_: Ending | Again) -> None:
@@ -167,7 +173,7 @@ def audit_line(job: Job) -> dict[str, Any]:
     }
 
 
-def _next(claim: Claim, reports: JobRun, work: _Work) -> Ending | Again | None:
+def _next(claim: Claim, reports: JobRun, work: _Work, first_wait: float) -> Ending | Again | None:
     """Decide what becomes of the job; None when it is no longer ours to say."""
     job, kind = claim.job, claim.kind
     if work.broken is Broken.SUPERSEDED:
@@ -180,7 +186,14 @@ def _next(claim: Claim, reports: JobRun, work: _Work) -> Ending | Again | None:
         return after_break(job, kind, work.broken, started=reports.started)
     if not isinstance(error, NebulaError):
         error = _bug(job, error)
-    return after_failure(job, kind, error, started=reports.started, overran=reports.overran)
+    return after_failure(
+        job,
+        kind,
+        error,
+        started=reports.started,
+        overran=reports.overran,
+        first_wait=first_wait,
+    )
 
 
 def _bug(job: Job, error: BaseException | None) -> InternalError:

@@ -150,9 +150,8 @@ class Jobs:
         try:
             async with asyncio.timeout(seconds):
                 async for event in self._events.follow(stream, after):
-                    state = event.data.get("state") if event.kind == "job.state" else None
                     # A lost run is told of too, though the job goes on.
-                    if state is not None and JobState(state).ended:
+                    if event.kind == "job.state" and JobState(event.data["state"]).ended:
                         job = await self.get(job_id, principal)
                         if job.state.ended:
                             return job

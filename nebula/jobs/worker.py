@@ -5,6 +5,7 @@ runs are not its children: they go on, and report when the database is back.
 """
 
 import asyncio
+import logging
 import os
 import random
 import socket
@@ -22,20 +23,19 @@ from nebula.db.engine import Database
 from nebula.errors import NebulaError
 from nebula.jobs.moves import Run
 from nebula.jobs.outcome import Broken
+from nebula.jobs.pace import Pace
 from nebula.jobs.queue import QUEUE, TASK, transport
-from nebula.jobs.recovery import STALLED_SECONDS, lose, recover
+from nebula.jobs.recovery import lose, recover
 from nebula.jobs.runner import Runner
 from nebula.jobs.service import CANCEL_STREAM
 
 log = structlog.get_logger(__name__)
 
-_BEAT_SECONDS = 1.0
 _POLL_SECONDS = 1.0
 _SHORTEST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
 _SOUND_SECONDS = 10.0
 """How long the transport must have run for its next end to count as the first again."""
-_LAST_WORD_SECONDS = 5.0
 _CONNECTIONS = 4
 
 _BEAT = text(
@@ -51,14 +51,15 @@ _LEAVE = text("DELETE FROM job_workers WHERE id = :id")
 class Worker:
     """Runs jobs in this process, so many at once."""
 
-    def __init__(self, app: App, db: Database, concurrency: int) -> None:
+    def __init__(self, app: App, db: Database, concurrency: int, pace: Pace) -> None:
         """Take the App whose tools run, a database pool of its own, and how many jobs at once."""
         self.id = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
         self._app = app
         self._db = db
         self._concurrency = concurrency
+        self._pace = pace
         self._slots = asyncio.Semaphore(concurrency)
-        self._runner = Runner(app, db, app.parts.jobs.over(db), self.id)
+        self._runner = Runner(app, db, self.id, pace)
         self._takes: set[asyncio.Task[None]] = set()
         self._strays: set[Run] = set()
 
@@ -78,6 +79,8 @@ class Worker:
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
     async def _transport(self) -> None:
+        # What ends it is told by `serve`, in one line instead of a page.
+        logging.getLogger("procrastinate").setLevel(logging.CRITICAL)
         queue = transport(self._db.conninfo, connections=_CONNECTIONS)
         queue.task(name=TASK, pass_context=True)(self._take)
         async with queue.open_async():
@@ -89,8 +92,8 @@ class Worker:
                 # Ours are told by their record; nobody asks procrastinate to abort one.
                 abort_job_polling_interval=3600.0,
                 shutdown_graceful_timeout=0.0,
-                update_heartbeat_interval=_BEAT_SECONDS,
-                stalled_worker_timeout=STALLED_SECONDS * 2,
+                update_heartbeat_interval=self._pace.beat,
+                stalled_worker_timeout=self._pace.stalled * 2,
                 delete_jobs="always",
                 install_signal_handlers=False,
             )
@@ -117,16 +120,16 @@ class Worker:
         while True:
             began = time.monotonic()
             try:
-                async with asyncio.timeout(STALLED_SECONDS):
+                async with asyncio.timeout(self._pace.stalled):
                     await self.beat()
                     since = since or began
                     # After an outage every heartbeat is old: first, everyone gets to beat.
-                    if began - since > STALLED_SECONDS:
+                    if began - since > self._pace.stalled:
                         await self._heal()
             except Exception as error:  # noqa: BLE001 - the heart goes on
                 since = None
                 log.warning("job_heartbeat_failed", error=str(error))
-            await asyncio.sleep(max(0.05, _BEAT_SECONDS - (time.monotonic() - began)))
+            await asyncio.sleep(max(0.05, self._pace.beat - (time.monotonic() - began)))
 
     async def beat(self) -> None:
         """Show once that this worker is alive, and see what became of its runs."""
@@ -147,7 +150,7 @@ class Worker:
 
     async def _heal(self) -> None:
         async with self._db.session() as session:
-            healed = await recover(self._app, session)
+            healed = await recover(self._app, session, self._pace)
         if healed:
             log.warning("jobs_recovered", jobs=healed)
 
@@ -164,18 +167,18 @@ class Worker:
             try:
                 return await self._app.parts.events.last(CANCEL_STREAM)
             except NebulaError:
-                await asyncio.sleep(_BEAT_SECONDS)
+                await asyncio.sleep(self._pace.beat)
 
     async def finish(self, grace_seconds: float) -> None:
         """Let the runs end; those that take longer are broken off, and queued again if they may."""
         await _ended(self._takes, grace_seconds)
         for run in self._runner.running:
             self._runner.stop(run, Broken.STOPPING)
-        self._runner.gives_up_at = time.monotonic() + _LAST_WORD_SECONDS
-        await _ended(self._takes, 2 * _LAST_WORD_SECONDS)
+        self._runner.gives_up_at = time.monotonic() + self._pace.last_word
+        await _ended(self._takes, 2 * self._pace.last_word)
         for task in self._takes:
             task.cancel()
-        await _ended(self._takes, _LAST_WORD_SECONDS)
+        await _ended(self._takes, self._pace.last_word)
 
     async def leave(self) -> None:
         """Take back the sign of life, so that nobody waits for this worker."""
@@ -188,12 +191,12 @@ class Worker:
 
 @asynccontextmanager
 async def open_worker(
-    app: App, concurrency: int, *, grace_seconds: float = 3.0
+    app: App, concurrency: int, *, grace_seconds: float = 3.0, pace: Pace | None = None
 ) -> AsyncIterator[Worker]:
     """Run jobs until the end of the block; then running ones get a moment to finish."""
     conninfo = app.parts.db.conninfo
     async with Database(conninfo, pool_size=2, application_name="nebula-worker") as db:
-        worker = Worker(app, db, concurrency)
+        worker = Worker(app, db, concurrency, pace or Pace())
         await worker.beat()
         serving = asyncio.create_task(worker.serve(), name="job queue")
         living = [

@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, ParamSpec, TypeVar, cast
 from uuid import uuid4
@@ -32,9 +32,11 @@ from nebula.jobs.run import JobRun
 from nebula.policy.decide import Decision, Verdict, decide
 from nebula.tool.approvals import Approval
 from nebula.tool.arguments import parse, problems
+from nebula.tool.bound import Bound
+from nebula.tool.call import Call, audit_line, broken_off, state_of
 from nebula.tool.context import Calls, Context
-from nebula.tool.definition import AnyTool, Effect, EffectKind, Tool
-from nebula.tool.envelope import arguments_sha256, envelope, envelope_sha256, shown_arguments
+from nebula.tool.definition import AnyTool, Effect, EffectKind
+from nebula.tool.envelope import arguments_sha256, envelope, envelope_sha256
 from nebula.tool.ledger import CallKey, Ledger
 from nebula.tool.metrics import observe
 from nebula.tool.registry import Registry
@@ -44,23 +46,6 @@ P = ParamSpec("P")
 R = TypeVar("R", bound=Result)
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass
-class _Call:
-    """One call on its way through the executor; what is known of it so far."""
-
-    name: str
-    caller: Caller
-    call_id: str
-    tool: AnyTool | None = None
-    values: BaseModel | None = None
-    key: CallKey | None = None
-    """Set from the moment the call is on record as running."""
-    as_job: bool = False
-    priority: int = 0
-    recorded: bool = False
-    """The call's end and its audit line are written already."""
 
 
 class Executor:
@@ -88,7 +73,7 @@ class Executor:
 
     def bound(self, caller: Caller, prefix: str) -> Calls:
         """Return the executor for one caller; call ids are numbered under the prefix."""
-        return _Bound(self, caller, prefix)
+        return Bound(self, caller, prefix)
 
     async def execute(
         self,
@@ -104,7 +89,7 @@ class Executor:
             ApprovalRequired: when a person must decide first; call again when they have.
             NebulaError: as the tool or the policy says; a bug shows as InternalError.
         """
-        return await self._told(_Call(name, caller, call_id), arguments)
+        return await self._told(Call(name, caller, call_id), arguments)
 
     async def submit(
         self,
@@ -121,7 +106,7 @@ class Executor:
             ApprovalRequired: when a person must decide first; call again when they have.
             NebulaError: as the policy says.
         """
-        call = _Call(name, caller, call_id, as_job=True, priority=priority)
+        call = Call(name, caller, call_id, as_job=True, priority=priority)
         return cast("JobHandle", await self._told(call, arguments))
 
     async def run_job(self, run: JobRun) -> Result:
@@ -178,7 +163,7 @@ class Executor:
         async with gate.lease(run.job.id) as run.lease:
             yield
 
-    async def _told(self, call: _Call, arguments: Mapping[str, Any] | bytes) -> Result:
+    async def _told(self, call: Call, arguments: Mapping[str, Any] | bytes) -> Result:
         """Take a call through every step, and record how it ended."""
         name = call.name
         started = time.perf_counter()
@@ -189,7 +174,7 @@ class Executor:
             return result
         except asyncio.CancelledError:
             outcome = "cancelled"
-            await asyncio.shield(self._record(call, outcome, error=_broken_off(call)))
+            await asyncio.shield(self._record(call, outcome, error=broken_off(call)))
             raise
         except NebulaError as error:
             outcome = error.code
@@ -205,7 +190,7 @@ class Executor:
         finally:
             observe(name if call.tool else "unknown", outcome, time.perf_counter() - started)
 
-    async def _steps(self, call: _Call, arguments: Mapping[str, Any] | bytes) -> Result:
+    async def _steps(self, call: Call, arguments: Mapping[str, Any] | bytes) -> Result:
         tool = call.tool = self.registry.get(call.name)
         principal = await self._parts.auth.current(call.caller.principal)
         caller = call.caller = replace(call.caller, principal=principal)
@@ -219,7 +204,7 @@ class Executor:
         return await self._effect(call, tool, values, decision)
 
     async def _effect(
-        self, call: _Call, tool: AnyTool, values: BaseModel, decision: Decision
+        self, call: Call, tool: AnyTool, values: BaseModel, decision: Decision
     ) -> Result:
         key = CallKey(
             principal_id=call.caller.principal.id,
@@ -244,7 +229,7 @@ class Executor:
         return await self._run(tool, values, call.caller, call.call_id)
 
     async def _begin(
-        self, call: _Call, tool: AnyTool, key: CallKey, approval: Approval | None
+        self, call: Call, tool: AnyTool, key: CallKey, approval: Approval | None
     ) -> bool:
         async with self._parts.db.session() as session:
             if approval is not None:
@@ -253,7 +238,7 @@ class Executor:
 
     async def _submit(
         self,
-        call: _Call,
+        call: Call,
         tool: AnyTool,
         values: BaseModel,
         key: CallKey,
@@ -271,7 +256,7 @@ class Executor:
             )
             handle = handle_of(job)
             await self._ledger.end(session, key, state="succeeded", result=handle)
-            line = _line(call, "submitted", None)
+            line = audit_line(call, "submitted", None)
             line["detail"]["job_id"] = job.id
             await parts.audit.append(session, line)
         call.recorded = True
@@ -284,7 +269,7 @@ class Executor:
         return told
 
     async def _approval(
-        self, call: _Call, tool: AnyTool, values: BaseModel, decision: Decision
+        self, call: Call, tool: AnyTool, values: BaseModel, decision: Decision
     ) -> Approval:
         """Return the approval to use; else raise what stands between."""
         body = envelope(tool, values, call.caller, call.call_id)
@@ -327,7 +312,7 @@ class Executor:
         return cast("Result", result)
 
     async def _record(
-        self, call: _Call, outcome: str, *, result: Result | None = None, error: Any = None
+        self, call: Call, outcome: str, *, result: Result | None = None, error: Any = None
     ) -> None:
         """Write the end of the call and its audit line in one transaction."""
         if call.recorded:
@@ -335,43 +320,9 @@ class Executor:
         payload = error.payload() if isinstance(error, NebulaError) else None
         async with self._parts.db.session() as session:
             if call.key is not None:
-                state = _state(outcome, error)
+                state = state_of(outcome, error)
                 await self._ledger.end(session, call.key, state=state, result=result, error=payload)
-            await self._parts.audit.append(session, _line(call, outcome, payload))
-
-
-class _Bound:
-    """The executor as one tool or graph node sees it."""
-
-    def __init__(self, executor: Executor, caller: Caller, prefix: str) -> None:
-        self._executor = executor
-        self._caller = caller
-        self._prefix = prefix
-        self._count = 0
-
-    async def call(self, tool: Tool[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run a tool with typed arguments."""
-        names = list(tool.input_model.model_fields)
-        arguments = dict(zip(names, args, strict=False)) | kwargs
-        return cast("R", await self.call_by_name(tool.name, arguments))
-
-    async def call_by_name(self, name: str, arguments: Mapping[str, Any]) -> Result:
-        """Run a tool of another feature, by its name."""
-        return await self._executor.execute(
-            name, arguments, caller=self._caller, call_id=self._next()
-        )
-
-    async def submit(
-        self, name: str, arguments: Mapping[str, Any], *, priority: int = 0
-    ) -> JobHandle:
-        """Let a worker run a tool as a job."""
-        return await self._executor.submit(
-            name, arguments, caller=self._caller, call_id=self._next(), priority=priority
-        )
-
-    def _next(self) -> str:
-        self._count += 1
-        return f"{self._prefix}/{self._count}"
+            await self._parts.audit.append(session, audit_line(call, outcome, payload))
 
 
 def _validated(tool: AnyTool, arguments: Mapping[str, Any] | bytes) -> BaseModel:
@@ -385,34 +336,3 @@ def _validated(tool: AnyTool, arguments: Mapping[str, Any] | bytes) -> BaseModel
 def _said(approval: Approval, verb: str) -> str:
     comment = f": {approval.comment}" if approval.comment else "."
     return f"{approval.decided_by} {verb}{comment}"
-
-
-def _broken_off(call: _Call) -> NebulaError:
-    if call.tool is not None and call.tool.kind is EffectKind.OPAQUE:
-        return OutcomeUnknown(f"{call.name} was cancelled in the middle.")
-    return Conflict(f"{call.name} was cancelled.")
-
-
-def _state(outcome: str, error: Any) -> str:
-    if outcome == "ok":
-        return "succeeded"
-    if isinstance(error, ApprovalRequired):
-        return "waiting"
-    return "unknown" if isinstance(error, OutcomeUnknown) else "failed"
-
-
-def _line(call: _Call, outcome: str, error: dict[str, object] | None) -> dict[str, Any]:
-    detail: dict[str, Any] = {} if error is None else {"error": error}
-    if call.values is not None:
-        detail["arguments"] = shown_arguments(call.values)
-    if call.caller.agent:
-        detail["agent"] = call.caller.agent
-    return {
-        "principal": call.caller.principal.name,
-        "surface": call.caller.surface.value,
-        "tool": call.name[:200],
-        "call_id": call.call_id[:200],
-        "session_id": call.caller.session_id,
-        "outcome": outcome,
-        "detail": detail,
-    }

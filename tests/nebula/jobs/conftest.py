@@ -1,5 +1,6 @@
 """An open App with background tools, and a worker over it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -11,6 +12,7 @@ from nebula.jobs.worker import Worker, open_worker
 from nebula.settings import Settings
 from nebula.tool.registry import Registry
 from tests.nebula.jobs import samples
+from tests.nebula.jobs.pace import QUICK
 
 Submit = Callable[..., Awaitable[JobHandle]]
 
@@ -18,13 +20,15 @@ Submit = Callable[..., Awaitable[JobHandle]]
 @pytest.fixture
 async def lab(settings: Settings) -> AsyncIterator[App]:
     samples.DONE.clear()
+    samples.KEYS.clear()
+    samples.LET_GO = asyncio.Event()
     async with open_app(settings, registry=Registry(samples.ALL)) as app:
         yield app
 
 
 @pytest.fixture
 async def worker(lab: App) -> AsyncIterator[Worker]:
-    async with open_worker(lab, 4, grace_seconds=0.2) as worker:
+    async with open_worker(lab, 4, grace_seconds=0.1, pace=QUICK) as worker:
         yield worker
 
 

@@ -1,6 +1,7 @@
 """Background tools to test jobs with; what they do is kept in a list, or in a file for others."""
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +14,8 @@ from nebula.tool.definition import Effect, EffectKind, tool
 from nebula.tool.result import Result
 
 DONE: list[str] = []
+KEYS: set[str] = set()
+LET_GO = asyncio.Event()
 SAYS = ["work on it", "work on it now"]
 Name = Annotated[str, Field(description="Which thing", max_length=200)]
 
@@ -25,6 +28,7 @@ class Made(Result):
 def note(ctx: Context, word: str) -> None:
     """Keep what happened, also for other processes when a file is named."""
     DONE.append(word)
+    KEYS.add(ctx.call_id)
     if path := os.environ.get("SAMPLE_LOG"):
         with Path(path).open("a") as file:
             file.write(f"{ctx.call_id} {word}\n")
@@ -33,8 +37,10 @@ def note(ctx: Context, word: str) -> None:
 async def _work(ctx: Context, name: str) -> Made:  # noqa: C901 - a case per way to work
     """Do what the name says: end, hang, fail once, fail always, report."""
     note(ctx, f"begin {name}")
-    verb, _, _rest = name.partition(" ")
+    verb, _, rest = name.partition(" ")
     run = ctx.run
+    if verb == "once" and run is not None and run.job.attempts == 1:
+        verb = rest
     match verb:
         case "hang":
             try:
@@ -43,11 +49,9 @@ async def _work(ctx: Context, name: str) -> Made:  # noqa: C901 - a case per way
                 note(ctx, f"stopped {name}")
                 raise
         case "stubborn":
-            while True:
-                try:
-                    await asyncio.Event().wait()
-                except asyncio.CancelledError:
-                    note(ctx, "refused")
+            while not LET_GO.is_set():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await LET_GO.wait()
         case "flaky" if run is None or run.job.attempts < 2:
             raise UpstreamUnavailable("The other side does not answer.")
         case "down":
