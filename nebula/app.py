@@ -105,7 +105,6 @@ async def _parts(
     from nebula.db.open import open_database
     from nebula.events.bus import Events
     from nebula.gpu.open import open_gpu
-    from nebula.jobs.schedules.service import Schedules
     from nebula.llm.command.open import command_model, open_commands
     from nebula.llm.embedding import Embedder
     from nebula.services.nodes.open import open_nodes
@@ -118,8 +117,7 @@ async def _parts(
     events = await stack.enter_async_context(Events(db))
     http, fetch = await _web(stack, settings, transport)
     gpu = await stack.enter_async_context(open_gpu(settings, http, db, events))
-    embedder = Embedder()
-    tools = registry or Registry.discover("tools", "graphs")
+    embedder, tools = Embedder(), registry or Registry.discover("tools", "graphs")
     commands = open_commands(tools, embedder, db, gpu.services)
     command = partial(command_model, commands, tools)
     return Parts(
@@ -140,7 +138,7 @@ async def _parts(
         limits=await stack.enter_async_context(open_limits(settings)),
         registry=tools,
         jobs=_jobs(db, events, tools, gpu),
-        schedules=Schedules(db, tools),
+        schedules=_schedules(db, tools),
         commands=commands,
     )
 
@@ -153,6 +151,12 @@ def _jobs(db: "Database", events: "Events", tools: "Registry", gpu: "Gpu") -> "J
     jobs = open_jobs(db, events, tools)
     admit_jobs(gpu, jobs)
     return jobs
+
+
+def _schedules(db: "Database", tools: "Registry") -> "Schedules":
+    from nebula.jobs.schedules.service import Schedules
+
+    return Schedules(db, tools)
 
 
 async def _web(
