@@ -23,6 +23,7 @@ from api.problems import problem
 from nebula.auth.principal import Caller, Surface
 from nebula.auth.tokens import digest
 from nebula.errors import ApprovalRequired, NebulaError, NotAuthenticated
+from nebula.jobs.job import JobHandle
 from nebula.policy.labels import Label
 from nebula.tool.definition import AnyTool, Effect, EffectKind
 from nebula.tool.render import to_markdown
@@ -102,6 +103,11 @@ class _RegistryTool(McpTool):
         except NebulaError as error:
             return _failed(error)
         shown = to_markdown(result.render())
+        if isinstance(result, JobHandle):
+            shown += (
+                f"\n\nIt goes on in the background. Call jobs_get with job_id "
+                f"{result.job_id!r} to see how far it is and, at the end, its result."
+            )
         return ToolResult(content=shown, structured_content=result.model_dump(mode="json"))
 
 

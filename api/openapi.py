@@ -11,6 +11,7 @@ from api.bodies import TAKES, taken
 from api.problems import Problem
 from api.query import kinds_of
 from api.tools import CALL_ID
+from nebula.jobs.job import JobHandle
 from nebula.tool.definition import AnyTool, Effect
 from nebula.tool.registry import Registry
 
@@ -20,6 +21,8 @@ _ABOUT = """Every tool as `POST /api/tools/{name}`, most also under a convention
 Authenticate with an API key (`Authorization: Bearer jk_…` or `X-API-Key`) or the session cookie.
 Every error has the same shape. A call that needs a person's approval answers **202** with an
 `approval_id` and returns its `Idempotency-Key`; repeat it with that key once it is approved.
+A call that takes long answers **202** with a `job_id` and its `Location`; `/api/jobs/{job_id}`
+shows it, `/api/jobs/{job_id}/events` follows it.
 """
 _STATUSES = {
     "400": "The request cannot be understood",
@@ -86,13 +89,7 @@ def _operation(tool: AnyTool, made: dict[str, Any], suffix: str = "") -> dict[st
             "text/markdown": {"schema": {"type": "string"}},
         },
     }
-    responses: dict[str, Any] = {"200": result}
-    if tool.effect is not Effect.READ or tool.confirm:
-        responses["202"] = {
-            "description": "A person must approve it; then repeat it with the same call id",
-            "headers": headers,
-            "content": {"application/json": {"schema": {"$ref": _REF.format(model="Problem")}}},
-        }
+    responses = _outcomes(tool, result)
     says = "".join(f"\n- “{example}”" for example in tool.examples)
     return {
         "operationId": tool.name + suffix,
@@ -104,6 +101,32 @@ def _operation(tool: AnyTool, made: dict[str, Any], suffix: str = "") -> dict[st
         "responses": responses,
         "x-effect": tool.effect,
         "x-permission": tool.permission,
+    }
+
+
+def _outcomes(tool: AnyTool, result: dict[str, Any]) -> dict[str, Any]:
+    """Return what a call may answer: a result, or 202 with a job or a question to a person."""
+    may_ask = tool.effect is not Effect.READ or tool.confirm
+    if not may_ask and not issubclass(tool.answer_model, JobHandle):
+        return {"200": result}
+    asked = {"$ref": _REF.format(model="Problem")}
+    later = {
+        "description": "A person must approve it; then repeat it with the same call id",
+        "headers": result["headers"],
+        "content": {"application/json": {"schema": asked}},
+    }
+    if not issubclass(tool.answer_model, JobHandle):
+        return {"200": result, "202": later}
+    link = {"description": "Where to look at the job", "schema": {"type": "string"}}
+    handle = result["content"]["application/json"]["schema"]
+    schema = {"anyOf": [handle, asked]} if may_ask else handle
+    return {
+        "202": {
+            "description": "It became a job (follow `GET /api/jobs/{job_id}/events`)"
+            + ("; or a person must approve it first" if may_ask else ""),
+            "headers": {**result["headers"], "Location": link},
+            "content": {**result["content"], "application/json": {"schema": schema}},
+        }
     }
 
 

@@ -10,7 +10,18 @@ from fastapi import FastAPI
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from api import approvals, chat, conversations, events, health, metrics, problems, signin, tools
+from api import (
+    approvals,
+    chat,
+    conversations,
+    events,
+    health,
+    jobs,
+    metrics,
+    problems,
+    signin,
+    tools,
+)
 from api.doors import Doors
 from api.mcp import PATH, create_mcp
 from api.middleware import BodyLimit, LastResort, RequestFrame
@@ -82,6 +93,7 @@ def _api(registry: Registry) -> FastAPI:
         conversations.router,
         chat.router,
         events.router,
+        jobs.router,
     ):
         api.include_router(router)
     described: list[bytes] = []

@@ -15,6 +15,7 @@ from api.problems import BadRequest, problem
 from api.query import arguments_of
 from nebula.auth.principal import Caller, Surface
 from nebula.errors import ApprovalRequired, InvalidInput, NotFound
+from nebula.jobs.job import JobHandle
 from nebula.tool.arguments import parse
 from nebula.tool.definition import AnyTool, BadDeclaration, Effect
 from nebula.tool.executor import Executor
@@ -122,10 +123,13 @@ async def _run(
     except ApprovalRequired as waiting:
         link = f"/api/approvals/{waiting.approval_id}"
         return problem(waiting, {**headers, "Location": link})
+    status = 200
+    if isinstance(result, JobHandle):
+        status, headers["Location"] = 202, f"/api/jobs/{result.job_id}"
     if "text/markdown" in request.headers.get("accept", ""):
         text = to_markdown(result.render())
-        return Response(text, media_type="text/markdown; charset=utf-8", headers=headers)
-    return Response(result.model_dump_json(), media_type="application/json", headers=headers)
+        return Response(text, status, headers, "text/markdown; charset=utf-8")
+    return Response(result.model_dump_json(), status, headers, "application/json")
 
 
 def _call_id(request: Request) -> str:

@@ -1,9 +1,11 @@
 """Tools with every kind of conventional route."""
 
+import asyncio
 from typing import Annotated
 
 from pydantic import Field
 
+from nebula.errors import InvalidInput
 from nebula.tool.context import Context
 from nebula.tool.definition import Effect, EffectKind, tool
 from nebula.tool.result import Result
@@ -49,4 +51,26 @@ async def sample_change(
     return Seen(name=name, number=number, tags=[], exact=True)
 
 
-ALL = [*samples.ALL, sample_find, sample_change]
+@tool(
+    effect=Effect.READ,
+    background=True,
+    rest="POST /sample/bakes",
+    examples=SAYS,
+    timeout=60,
+)
+async def sample_bake(
+    ctx: Context,
+    name: Annotated[str, Field(description="Which thing; 'hang' never ends, 'burn' fails")],
+) -> Seen:
+    """Bake a thing in four steps."""
+    for step in range(1, 5):
+        await ctx.progress(None, f"layer {step}", step=step, steps=4)
+        await ctx.job_log(f"layer {step} of {name}")
+    if name == "burn":
+        raise InvalidInput("It burnt.")
+    if name == "hang":
+        await asyncio.Event().wait()
+    return Seen(name=name, number=4, tags=[], exact=True)
+
+
+ALL = [*samples.ALL, sample_find, sample_change, sample_bake]
