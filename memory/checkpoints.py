@@ -6,11 +6,12 @@ from contextlib import asynccontextmanager
 
 import psycopg
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
-from psycopg import AsyncConnection, AsyncCursor
+from psycopg import AsyncConnection, AsyncCursor, OperationalError
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from nebula.db.errors import translated
+from nebula.db.liveness import has_something_to_read
 from nebula.errors import UpstreamUnavailable
 
 SCHEMA = "langgraph"
@@ -63,12 +64,18 @@ async def open_checkpoints(conninfo: str, *, connections: int = 8) -> AsyncItera
         min_size=1,
         max_size=connections,
         timeout=10,
-        check=AsyncConnectionPool.check_connection,
+        check=_still_open,
         open=False,
         name="checkpoints",
     )
     async with pool:
         yield Checkpoints(pool)
+
+
+async def _still_open(connection: AsyncConnection[DictRow]) -> None:
+    """Refuse a connection that the server closed; asking it would cost a round trip."""
+    if connection.closed or has_something_to_read(connection.fileno()):
+        raise OperationalError("the server closed the connection")
 
 
 async def set_up_schema(conninfo: str) -> None:

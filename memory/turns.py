@@ -13,16 +13,16 @@ from uuid import uuid4
 
 from pydantic import BaseModel, TypeAdapter
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from memory.sessions import ToolCallRecord, short_title
 from nebula.auth.principal import Caller, Principal, Role, Surface
+from nebula.db.bare import Bare, Statements
 from nebula.db.engine import Database
 from nebula.errors import NotFound
 from nebula.policy.labels import Label
 from nebula.tool.result import Block
 
-Also = Callable[[AsyncSession], Awaitable[None]]
+Also = Callable[[Statements], Awaitable[None]]
 Ending = Literal["answered", "cancelled", "failed", "waiting"]
 
 _BLOCKS: TypeAdapter[list[Block]] = TypeAdapter(list[Block])
@@ -33,8 +33,13 @@ _STATUS = {
 }
 
 _OPEN_SESSION = text(
-    "INSERT INTO sessions (id, owner, title, surface) VALUES (:session, :owner, :title, :surface)"
-    " RETURNING title"
+    "WITH opened AS (INSERT INTO sessions (id, owner, title, surface)"
+    "  VALUES (:session, :owner, :title, :surface) RETURNING title),"
+    " turn AS (INSERT INTO session_turns (id, session_id, state, caller)"
+    "  VALUES (:turn, :session, 'running', CAST(:caller AS jsonb))),"
+    " said AS (INSERT INTO session_messages (id, session_id, turn_id, role, text, labels)"
+    "  VALUES (:message, :session, :turn, 'user', :text, CAST(:labels AS jsonb)))"
+    " SELECT title FROM opened"
 )
 # Locks the session's row: whoever begins or claims a turn waits here for the others.
 _TOUCH_SESSION = text(
@@ -80,12 +85,13 @@ _RESUME = text(
 )
 # What was said after the last answered turn and did not come to an answer.
 _UNFINISHED = text(
-    "SELECT t.id, t.state, coalesce((SELECT m.text FROM session_messages m"
+    "SELECT coalesce(json_agg(row_to_json(u) ORDER BY u.position), '[]') FROM ("
+    " SELECT t.id, t.state, t.position, coalesce((SELECT m.text FROM session_messages m"
     "  WHERE m.session_id = t.session_id AND m.turn_id = t.id AND m.role = 'user' LIMIT 1), '')"
     "  AS said FROM session_turns t WHERE t.session_id = :session AND t.id <> :turn"
     " AND t.state NOT IN ('answered', 'queued', 'running')"
     " AND t.position > coalesce((SELECT max(position) FROM session_turns"
-    "  WHERE session_id = :session AND state = 'answered'), 0) ORDER BY t.position"
+    "  WHERE session_id = :session AND state = 'answered'), 0)) u"
 )
 _FINISH = text(
     "WITH turn AS (UPDATE session_turns SET state = :state, ended_at = now(), cancelled = false,"
@@ -133,6 +139,9 @@ class Unfinished(BaseModel):
     said: str
 
 
+_EARLIER: TypeAdapter[list[Unfinished]] = TypeAdapter(list[Unfinished])
+
+
 class Turn(BaseModel):
     """A turn as the process that serves it knows it."""
 
@@ -174,30 +183,20 @@ class Turns:
             "session": turn.session_id,
             "owner": caller.principal.id,
             "title": short_title(said),
+            "surface": caller.surface.value,
+            "turn": turn.id,
+            "caller": json.dumps(_as_record(caller)),
+            "message": uuid4().hex,
+            "text": said,
+            "labels": json.dumps(sorted(caller.labels)),
         }
-        async with self._db.session() as db:
+        async with self._db.bare() as db:
             if session_id is None:
-                opened = await db.scalar(_OPEN_SESSION, {**values, "surface": caller.surface})
+                turn.title = await db.scalar(_OPEN_SESSION, values)
+                turn.running = True
             else:
-                opened = await db.scalar(_TOUCH_SESSION, values)
-            if opened is None:
-                raise NotFound("There is no such conversation", hint="Begin a new one.")
-            turn.title = opened
-            labels = json.dumps(sorted(caller.labels))
-            state = await db.scalar(
-                _BEGIN,
-                {
-                    "turn": turn.id,
-                    "session": turn.session_id,
-                    "caller": json.dumps(_as_record(caller)),
-                    "message": uuid4().hex,
-                    "text": said,
-                    "labels": labels,
-                },
-            )
-            turn.running = state == "running"
-            if turn.running and session_id is not None:
-                turn.earlier = await _unfinished(db, turn)
+                async with db.transaction():
+                    await _begin(db, turn, values)
         return turn
 
     async def claim(self, turn: Turn) -> bool:
@@ -244,7 +243,7 @@ class Turns:
             "labels": json.dumps(sorted(answer.labels)),
             "status": _STATUS[ending],
         }
-        async with self._db.session() as db:
+        async with self._db.bare() as db, db.transaction():
             written = bool(await db.scalar(_FINISH, values))
             if also is not None:
                 await also(db)
@@ -252,9 +251,9 @@ class Turns:
 
     async def beat(self, turns: Collection[str]) -> Sequence[str]:
         """Say that these turns are alive, and return those that someone wants cancelled."""
-        async with self._db.session() as db:
-            rows = (await db.execute(_BEAT, {"turns": list(turns)})).mappings()
-            return [row["id"] for row in rows if row["cancelled"]]
+        async with self._db.bare() as db:
+            rows = await db.execute(_BEAT, {"turns": list(turns)})
+            return [turn async for turn, cancelled in rows if cancelled]
 
     async def cancel(self, session_id: str, principal: Principal) -> Sequence[str]:
         """Ask whatever goes on in the session to stop, and return the turns concerned."""
@@ -306,6 +305,16 @@ def _as_record(caller: Caller) -> dict[str, Any]:
     }
 
 
-async def _unfinished(db: AsyncSession, turn: Turn) -> list[Unfinished]:
-    rows = await db.execute(_UNFINISHED, {"session": turn.session_id, "turn": turn.id})
-    return [Unfinished.model_validate(dict(row)) for row in rows.mappings()]
+async def _begin(db: Bare, turn: Turn, values: Mapping[str, Any]) -> None:
+    title = await db.scalar(_TOUCH_SESSION, values)
+    if title is None:
+        raise NotFound("There is no such conversation", hint="Begin a new one.")
+    turn.title = title
+    turn.running = await db.scalar(_BEGIN, values) == "running"
+    if turn.running:
+        turn.earlier = await _unfinished(db, turn)
+
+
+async def _unfinished(db: Statements, turn: Turn) -> list[Unfinished]:
+    rows = await db.scalar(_UNFINISHED, {"session": turn.session_id, "turn": turn.id})
+    return _EARLIER.validate_python(rows)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import TracebackType
+from typing import Any
 
 from psycopg import Error as DriverError
 from sqlalchemy import make_url, text
@@ -14,6 +15,7 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 
+from nebula.db.bare import Bare, BareConnections
 from nebula.db.documents import storable_json
 from nebula.db.errors import connection_lost, translated
 from nebula.db.liveness import drop_closed_connections
@@ -38,6 +40,11 @@ class Database:
         self.conninfo = plain_url(url)
         options = " ".join(f"-c {key}={value}" for key, value in _SERVER_SIDE.items())
         theirs = make_url(self.conninfo).query.get("options", "")
+        connect: dict[str, Any] = {
+            "connect_timeout": _CONNECT_SECONDS,
+            "application_name": application_name,
+            "options": f"{options} {theirs}".strip(),
+        }
         self.engine: AsyncEngine = create_async_engine(
             make_url(self.conninfo).set(drivername="postgresql+psycopg"),
             pool_size=pool_size,
@@ -45,14 +52,11 @@ class Database:
             pool_timeout=_POOL_WAIT_SECONDS,
             json_serializer=storable_json,
             pool_recycle=1800,
-            connect_args={
-                "connect_timeout": _CONNECT_SECONDS,
-                "application_name": application_name,
-                "options": f"{options} {theirs}".strip(),
-            },
+            connect_args=connect,
         )
         drop_closed_connections(self.engine)
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
+        self._bare = BareConnections(self.conninfo, most=pool_size, **connect)
 
     async def open(self) -> None:
         """Connect once, so that a wrong address shows at the start.
@@ -64,6 +68,7 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection."""
+        await self._bare.close()
         await self.engine.dispose()
 
     async def __aenter__(self) -> "Database":
@@ -103,6 +108,29 @@ class Database:
                 raise seen from error
             await _commit(session)
 
+    @asynccontextmanager
+    async def bare(self, *, writes: bool = True) -> AsyncIterator[Bare]:
+        """Lend a connection for statements that are transactions of their own.
+
+        For what every turn or search does; a session is more comfortable, and dearer.
+
+        Raises:
+            UpstreamUnavailable: when the database is down; nothing was saved.
+            OutcomeUnknown: when it went away after something may have been written.
+        """
+        sent = False
+        try:
+            async with self._bare.lend() as connection:
+                sent = writes
+                yield connection
+        except DriverError as error:
+            if sent and connection_lost(error):
+                raise _unknown() from error
+            seen = translated(error)
+            if seen is None:
+                raise
+            raise seen from error
+
 
 async def _commit(session: AsyncSession) -> None:
     try:
@@ -116,14 +144,18 @@ async def _commit(session: AsyncSession) -> None:
         await session.commit()
     except SQLAlchemyError as error:
         if connection_lost(error):
-            raise OutcomeUnknown(
-                "The database went away while saving; it may or may not be saved",
-                hint="Look before trying again.",
-            ) from error
+            raise _unknown() from error
         seen = translated(error)
         if seen is None:
             raise
         raise seen from error
+
+
+def _unknown() -> OutcomeUnknown:
+    return OutcomeUnknown(
+        "The database went away while saving; it may or may not be saved",
+        hint="Look before trying again.",
+    )
 
 
 def plain_url(url: str) -> str:

@@ -19,11 +19,12 @@ def drop_closed_connections(engine: AsyncEngine) -> None:
 
 def _check(dbapi_connection: Any, _record: Any, _proxy: Any) -> None:
     driver = dbapi_connection.driver_connection
-    if driver.closed or _has_something_to_read(driver.fileno()):
+    if driver.closed or has_something_to_read(driver.fileno()):
         raise DisconnectionError
 
 
-def _has_something_to_read(descriptor: int) -> bool:
+def has_something_to_read(descriptor: int) -> bool:
+    """Say whether a connection at rest has something to read: that the server closed it."""
     if not hasattr(select, "poll"):  # Windows, where descriptors are not limited to 1,024 either
         return bool(select.select([descriptor], [], [], 0)[0])
     poll = select.poll()

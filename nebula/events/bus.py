@@ -5,10 +5,10 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any
 
-from sqlalchemy import bindparam, text
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import text
 
+from nebula.db.bare import Statements
+from nebula.db.documents import storable_json
 from nebula.db.engine import Database
 from nebula.errors import InvalidInput
 from nebula.events.event import Batch, Event
@@ -28,12 +28,12 @@ _PUBLISH = text(
         RETURNING last_seq
     ), written AS (
         INSERT INTO events (stream, seq, kind, data, owner)
-        SELECT :stream, last_seq, :kind, :data, :owner FROM numbered
+        SELECT :stream, last_seq, :kind, CAST(:data AS jsonb), :owner FROM numbered
         RETURNING seq
     )
     SELECT seq, pg_notify(:channel, seq || ' ' || :stream) FROM written
     """
-).bindparams(bindparam("data", type_=JSONB))
+)
 
 _READ = text(
     """
@@ -62,17 +62,22 @@ class Events:
         data: Mapping[str, Any],
         owner: str | None = None,
         *,
-        session: AsyncSession | None = None,
+        session: Statements | None = None,
     ) -> int:
         """Append an event and return its number; with a session, within its transaction."""
         if not stream or len(stream) > _STREAM_LIMIT:
             raise InvalidInput(f"A stream's name has 1 to {_STREAM_LIMIT} characters")
         if session is None:
-            async with self._db.session() as own:
+            async with self._db.bare() as own:
                 return await self.publish(stream, kind, data, owner, session=own)
-        values = {"stream": stream, "kind": kind, "data": dict(data), "owner": owner}
-        row = await session.execute(_PUBLISH, {**values, "channel": CHANNEL})
-        return int(row.scalar_one())
+        values = {
+            "stream": stream,
+            "kind": kind,
+            "data": storable_json(dict(data)),
+            "owner": owner,
+            "channel": CHANNEL,
+        }
+        return int(await session.scalar(_PUBLISH, values))
 
     async def read(self, stream: str, after: int = 0, limit: int = 500) -> list[Event]:
         """Return the events of a stream with a number above `after`, oldest first."""

@@ -7,14 +7,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import BaseModel
-from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import select, text
 
+from nebula.db.bare import Statements
 from nebula.db.engine import Database
 from nebula.tool.models import AuditHead, AuditRow
 
 _FIRST = b"\x00"
 _PAGE = 2000
+_APPEND = text("SELECT audit_append(:line)")
 
 
 class AuditLine(BaseModel):
@@ -46,7 +47,7 @@ class Audit:
         """Take the database that holds the log."""
         self._db = db
 
-    async def append(self, session: AsyncSession, line: Mapping[str, Any]) -> None:
+    async def append(self, session: Statements, line: Mapping[str, Any]) -> None:
         """Add a line in the caller's transaction; it commits with what it tells of."""
         payload = json.dumps(
             {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), **line},
@@ -55,7 +56,7 @@ class Audit:
             default=str,
         )
         # PostgreSQL text cannot hold NUL; JSON would carry it as an escape that jsonb refuses.
-        await session.execute(select(func.audit_append(payload.replace("\\u0000", "\\ufffd"))))
+        await session.scalar(_APPEND, {"line": payload.replace("\\u0000", "\\ufffd")})
 
     async def search(
         self,

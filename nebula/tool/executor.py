@@ -318,11 +318,16 @@ class Executor:
         if call.recorded:
             return
         payload = error.payload() if isinstance(error, NebulaError) else None
+        line = audit_line(call, outcome, payload)
+        if call.key is None:
+            # A line alone is a transaction of its own.
+            async with self._parts.db.bare() as connection:
+                await self._parts.audit.append(connection, line)
+            return
         async with self._parts.db.session() as session:
-            if call.key is not None:
-                state = state_of(outcome, error)
-                await self._ledger.end(session, call.key, state=state, result=result, error=payload)
-            await self._parts.audit.append(session, audit_line(call, outcome, payload))
+            state = state_of(outcome, error)
+            await self._ledger.end(session, call.key, state=state, result=result, error=payload)
+            await self._parts.audit.append(session, line)
 
 
 def _validated(tool: AnyTool, arguments: Mapping[str, Any] | bytes) -> BaseModel:
