@@ -40,7 +40,13 @@ _STATUSES = {
     "503": "The database or another system does not answer",
     "504": "It took too long",
 }
-_OPEN = frozenset({"/api/auth/sign-in", "/api/auth/link/{token}"})
+_OPEN = frozenset(
+    {
+        "/api/auth/sign-in",
+        "/api/auth/link/{token}",
+        "/api/nodes/join",
+    }
+)
 
 
 def document(api: FastAPI, registry: Registry, *, prefix: str = "/api") -> dict[str, Any]:

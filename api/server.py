@@ -18,6 +18,7 @@ from api import (
     health,
     jobs,
     metrics,
+    nodes,
     problems,
     signin,
     tools,
@@ -94,6 +95,7 @@ def _api(registry: Registry) -> FastAPI:
         chat.router,
         events.router,
         jobs.router,
+        nodes.router,
     ):
         api.include_router(router)
     described: list[bytes] = []

@@ -292,3 +292,14 @@ def digest(secret: str) -> str:
 def proof(key_digest: str, nonce: str) -> str:
     """Return what proves to an agent that an answer comes from the holder of its key (HMAC)."""
     return hmac.new(key_digest.encode(), nonce.encode(), "sha256").hexdigest()
+
+
+def magic_packet(mac: str) -> bytes:
+    """Return the packet that wakes a card: six times FF, sixteen times its MAC.
+
+    Raises ValueError when that is no MAC. Source: AMD, Magic Packet Technology, 1995.
+    """
+    raw = bytes.fromhex(mac.replace(":", "").replace("-", ""))
+    if len(raw) != 6:
+        raise ValueError(f"{mac!r} is no MAC address")
+    return b"\xff" * 6 + raw * 16

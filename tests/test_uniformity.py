@@ -18,7 +18,17 @@ TOOLS = [pytest.param(tool, id=tool.name) for tool in REGISTRY]
 FEATURES = sorted(path.parent for path in (ROOT / "tools").glob("*/__init__.py"))
 SOURCES = sorted(
     path
-    for folder in ("nebula", "tools", "agents", "graphs", "memory", "knowledge", "api", "ui")
+    for folder in (
+        "node",
+        "nebula",
+        "tools",
+        "agents",
+        "graphs",
+        "memory",
+        "knowledge",
+        "api",
+        "ui",
+    )
     for path in (ROOT / folder).rglob("*.py")
     if "migrations" not in path.parts
 )

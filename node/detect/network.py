@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import psutil
 
 from node.detect.run import output
+from node.protocol import magic_packet
 
 # https://tailscale.com/kb/1015/100.x-addresses
 TAILSCALE = (ipaddress.ip_network("100.64.0.0/10"), ipaddress.ip_network("fd7a:115c:a1e0::/48"))
@@ -65,17 +66,6 @@ def _broadcast(address: object) -> str | None:
         return str(ipaddress.ip_interface(text).network.broadcast_address)
     except ValueError:
         return None
-
-
-def magic_packet(mac: str) -> bytes:
-    """Return the packet that wakes a card: six times FF, sixteen times its MAC.
-
-    Raises ValueError when that is no MAC. Source: AMD, Magic Packet Technology, 1995.
-    """
-    raw = bytes.fromhex(mac.replace(":", "").replace("-", ""))
-    if len(raw) != 6:
-        raise ValueError(f"{mac!r} is no MAC address")
-    return b"\xff" * 6 + raw * 16
 
 
 def send_magic_packet(mac: str, broadcast: str | None = None, port: int = 9) -> None:

@@ -1,1 +1,1 @@
-"""Services: which AI and other services the service map knows, and whether they are up, down or slow right now."""
+"""Services: which AI and other services there are, whether they are up, down or slow right now; start, stop, restart, logs, and install one on a machine."""

@@ -56,3 +56,53 @@ def _where(service: ServiceEntry) -> str:
     if service.simulated or not service.reason:
         return service.address
     return f"{service.address}: {service.reason}"
+
+
+class ServiceAction(Result):
+    """A service that was started, stopped or restarted."""
+
+    service: str
+    node: str
+    state: str
+    reason: str = ""
+
+    def render(self) -> Sequence[Block]:
+        """Say how it is now."""
+        why = f": {escape(self.reason)}" if self.reason else ""
+        said = f"**{escape(self.service)}** on {escape(self.node)} is {self.state}{why}."
+        return [Markdown(text=said)]
+
+
+class ServiceLog(Result):
+    """The end of a service's log."""
+
+    service: str
+    node: str
+    lines: list[str]
+
+    def render(self) -> Sequence[Block]:
+        """Show the lines."""
+        if not self.lines:
+            return [Markdown(text=f"{escape(self.service)} has printed nothing yet.")]
+        shown = "\n".join(f"    {escape(line)}" for line in self.lines)
+        return [Markdown(text=f"The log of **{escape(self.service)}**:\n\n{shown}")]
+
+
+class Deployed(Result):
+    """A service that was installed and answers."""
+
+    service: str
+    kind: str
+    version: str
+    node: str
+    port: int | None = None
+    seconds: float
+
+    def render(self) -> Sequence[Block]:
+        """Say what was installed and where it answers."""
+        where = f" at port {self.port}" if self.port else ""
+        said = (
+            f"**{escape(self.service)}** {escape(self.version)} runs on {escape(self.node)}{where} "
+            f"and starts with that machine. It took {self.seconds:.0f} s."
+        )
+        return [Markdown(text=said)]

@@ -1,12 +1,23 @@
-"""The service map's face."""
+"""The service map's face, and the services that machines' agents look after."""
 
+import time
 from typing import Annotated
 
 from pydantic import Field
 
 from nebula.tool.context import Context
-from nebula.tool.definition import Effect, tool
-from tools.services.schemas import ServiceEntry, ServiceList
+from nebula.tool.definition import Effect, EffectKind, tool
+from tools.services import service as rules
+from tools.services.schemas import Deployed, ServiceAction, ServiceEntry, ServiceList, ServiceLog
+
+ServiceName = Annotated[
+    str,
+    Field(min_length=1, max_length=200, description="The service, by its name or an alias"),
+]
+OnNode = Annotated[
+    str | None,
+    Field(max_length=80, description="Which machine; the one that has it when left out"),
+]
 
 
 @tool(
@@ -70,4 +81,128 @@ async def services_list(
             if wanted is None or h.name in wanted
         ],
         map_problems=[str(p) for p in directory.problems],
+    )
+
+
+async def _act(ctx: Context, service: str, node: str | None, action: str) -> ServiceAction:
+    await ctx.parts.services.refresh()
+    there, name = await rules.find(ctx.parts.nodes, ctx.parts.services.map, service, node)
+    report = await (await ctx.parts.nodes.client(there.name)).service(name, action)
+    return ServiceAction(
+        service=name, node=there.name, state=report.state.value, reason=report.reason
+    )
+
+
+@tool(
+    effect=Effect.WRITE,
+    kind=EffectKind.IDEMPOTENT,
+    selectors=["service", "node"],
+    rest="POST /services/{service}/start",
+    says=["start [the] [service] {service} [on {node}]"],
+    examples=["start ComfyUI on gaming-pc", "bring Ollama up again", "start the service ollama"],
+    timeout=90.0,
+)
+async def services_start(ctx: Context, service: ServiceName, node: OnNode = None) -> ServiceAction:
+    """Start a service that a machine's agent looks after; one that runs is left alone."""
+    return await _act(ctx, service, node, "start")
+
+
+@tool(
+    effect=Effect.WRITE,
+    kind=EffectKind.IDEMPOTENT,
+    selectors=["service", "node"],
+    rest="POST /services/{service}/stop",
+    says=["(stop|shut down) [the] [service] {service} [on {node}]"],
+    examples=["stop ComfyUI on gaming-pc", "shut down SD WebUI", "stop the service ollama"],
+    timeout=90.0,
+)
+async def services_stop(ctx: Context, service: ServiceName, node: OnNode = None) -> ServiceAction:
+    """Stop a service that a machine's agent looks after; it stays stopped until it is started."""
+    return await _act(ctx, service, node, "stop")
+
+
+@tool(
+    effect=Effect.WRITE,
+    kind=EffectKind.OPAQUE,
+    selectors=["service", "node"],
+    rest="POST /services/{service}/restart",
+    says=["restart [the] [service] {service} [on {node}]"],
+    examples=["restart ComfyUI", "restart Ollama on gaming-pc", "ComfyUI hangs, start it anew"],
+    timeout=90.0,
+)
+async def services_restart(
+    ctx: Context, service: ServiceName, node: OnNode = None
+) -> ServiceAction:
+    """Stop a service that a machine's agent looks after, and start it again."""
+    return await _act(ctx, service, node, "restart")
+
+
+@tool(
+    effect=Effect.READ,
+    outside=True,
+    rest="GET /services/{service}/logs",
+    says=["(show|get) [me] [the] (log|logs) of [the] [service] {service} [on {node}]"],
+    examples=[
+        "show the logs of ComfyUI",
+        "what did Ollama print last",
+        "why did SD WebUI crash, show its log",
+    ],
+)
+async def services_logs(
+    ctx: Context,
+    service: ServiceName,
+    node: OnNode = None,
+    lines: Annotated[int, Field(ge=1, le=1000, description="How many lines from its end")] = 100,
+) -> ServiceLog:
+    """Show the end of the log of a service that a machine's agent looks after."""
+    await ctx.parts.services.refresh()
+    there, name = await rules.find(ctx.parts.nodes, ctx.parts.services.map, service, node)
+    found = await (await ctx.parts.nodes.client(there.name)).logs(name, lines=lines)
+    return ServiceLog(service=name, node=there.name, lines=list(found.lines))
+
+
+@tool(
+    effect=Effect.DESTRUCTIVE,
+    kind=EffectKind.CHECK_THEN_ACT,
+    background=True,
+    selectors=["service", "node"],
+    outside=True,
+    rest="POST /services/deploy",
+    says=[
+        "(deploy|install|set up) {service} on [the] [machine|node] {node}",
+    ],
+    examples=[
+        "install Ollama on gaming-pc",
+        "deploy ComfyUI on the gaming PC",
+        "set up SD WebUI on gaming-pc",
+    ],
+    timeout=4 * 3600.0,
+)
+async def services_deploy_ai(
+    ctx: Context,
+    service: Annotated[
+        str,
+        Field(min_length=1, max_length=60, description="ollama, comfyui, sdwebui, or own recipe"),
+    ],
+    node: Annotated[
+        str, Field(min_length=1, max_length=80, description="The machine; see nodes_list")
+    ],
+) -> Deployed:
+    """Install an AI service on a machine, start it, check it, and have it start by itself.
+
+    Disk and card are checked first. What fails is removed again.
+    """
+    began = time.monotonic()
+    client = await ctx.parts.nodes.client(node)
+    recipe = await rules.recipe_of(client, service)
+    if not recipe.installed:
+        await rules.require_room(client, recipe)
+    report = await rules.install(ctx, client, recipe)
+    return Deployed(
+        service=recipe.name,
+        kind=recipe.kind,
+        version=recipe.version,
+        node=node,
+        port=report.port,
+        seconds=time.monotonic() - began,
     )

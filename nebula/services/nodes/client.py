@@ -14,6 +14,7 @@ from nebula.errors import (
     InvalidInput,
     NebulaError,
     NotFound,
+    OutcomeUnknown,
     PermissionDenied,
     TimedOut,
     UpstreamRejected,
@@ -37,6 +38,7 @@ _SECONDS = 10.0
 _MOST = 4 * 1024 * 1024
 # Nothing was sent, or the connection broke: the calls that use this may be sent again.
 _AGAIN = (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 @asynccontextmanager
@@ -87,10 +89,27 @@ class NodeClient:
             Conflict: when the token belongs to the past, or the lease is not known.
             PermissionDenied: when the node's owner does not allow the command.
             NotFound: when the node has no such command.
+            UpstreamUnavailable: when it was surely not started.
+            OutcomeUnknown: when it may have been started; `task` tells.
         """
         body = asdict(request)
-        # Keyed by the task's id, so an answer that got lost may be asked for again.
-        return self._read(TaskReport, await self._ask("POST", "/v1/tasks", body))
+        try:
+            answer = await self._once("POST", "/v1/tasks", body, _SECONDS)
+        except (UpstreamUnavailable, TimedOut) as error:
+            if isinstance(error.__cause__, _NOT_SENT):
+                raise
+            answer = await self._start_again(body)
+        return self._read(TaskReport, answer)
+
+    async def _start_again(self, body: dict[str, Any]) -> Any:
+        """Ask once more: the task's id is a key, so that nothing is started twice."""
+        try:
+            return await self._once("POST", "/v1/tasks", body, _SECONDS)
+        except (UpstreamUnavailable, TimedOut) as error:
+            raise OutcomeUnknown(
+                f"{self.name} fell silent while it was asked to start something",
+                hint="nodes_get shows what runs there.",
+            ) from error
 
     async def task(self, task_id: str, *, after: int = 0, wait: float = 0.0) -> TaskView:
         """Return a task with its log from a place on, waiting up to `wait` seconds for more."""

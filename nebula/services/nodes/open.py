@@ -10,6 +10,7 @@ from nebula.gpu.open import Gpu
 from nebula.secrets.vault import Vault
 from nebula.services.directory import Publisher
 from nebula.services.nodes.client import node_http
+from nebula.services.nodes.leases import live_leases
 from nebula.services.nodes.registry import NodeRegistry
 from nebula.settings import Settings
 
@@ -26,4 +27,5 @@ async def open_nodes(
     async with node_http(transport) as http:
         registry = NodeRegistry(db, Vault(settings.home), http, gpu.services, events)
         gpu.broker.observer.remote = registry.readings
+        registry.live_leases = live_leases
         yield registry
