@@ -40,6 +40,8 @@ class State:
     ignores_unload: bool = False
     cuda: bool = True
     down: int | None = None
+    loras: list[str] = field(default_factory=list)
+    refreshed: list[str] = field(default_factory=list)
 
 
 class FakeSdWebUi(Starlette):
@@ -59,6 +61,9 @@ class FakeSdWebUi(Starlette):
             ("reload-checkpoint", self._reload, "POST"),
             ("interrupt", self._interrupt, "POST"),
             ("txt2img", self._draw, "POST"),
+            ("loras", self._loras, "GET"),
+            ("refresh-checkpoints", self._refresh, "POST"),
+            ("refresh-loras", self._refresh, "POST"),
         ]
         super().__init__(
             routes=[
@@ -109,6 +114,13 @@ class FakeSdWebUi(Starlette):
         return JSONResponse(
             {"progress": progress, "eta_relative": 0.0, "state": state, "current_image": None}
         )
+
+    async def _loras(self, _: Request) -> Response:
+        return JSONResponse([{"name": n, "alias": n, "path": f"/x/{n}"} for n in self.server.loras])
+
+    async def _refresh(self, request: Request) -> Response:
+        self.server.refreshed.append(request.url.path.rpartition("/")[2])
+        return JSONResponse(None)
 
     async def _models(self, _: Request) -> Response:
         return JSONResponse(

@@ -25,7 +25,7 @@ from nebula.errors import (
     UpstreamRejected,
     UpstreamUnavailable,
 )
-from nebula.http import Resolve, SafeFetch, make_http
+from nebula.http import Resolve, SafeFetch, make_http, origin_of
 from tests.fakes.serve import refusing, serve
 
 FORBIDDEN = [
@@ -425,3 +425,36 @@ async def test_the_ordinary_client_reaches_loopback_past_a_proxy(
             answer = await http.get(url)
     assert answer.status_code == 200
     assert answer.request.headers["user-agent"].startswith("nebula-command/")
+
+
+async def test_a_stream_trusts_named_origins_only_and_shows_credentials_to_the_first() -> None:
+    seen: list[tuple[str, str | None]] = []
+    to = ""
+
+    async def hop(request: Request) -> Response:
+        seen.append((request.url.path, request.headers.get("authorization")))
+        return RedirectResponse(to) if request.url.path == "/a" else Response(b"x" * 200_000)
+
+    site = Starlette(routes=[Route("/a", hop), Route("/b", hop)])
+    secret = {"Authorization": "Bearer s"}
+    async with serve(site) as one, serve(site) as two:
+        ours = {origin_of(one)}
+        async with SafeFetch() as fetch:
+            with pytest.raises(PermissionDenied):
+                async with fetch.stream(f"{one}/a", credentials=secret):
+                    pass
+            assert seen == [], "a private address that nobody named gets no request at all"
+            to = f"{one}/b"
+            async with fetch.stream(f"{one}/a", credentials=secret, trusted=ours) as answer:
+                assert sum([len(piece) async for piece in answer.pieces()]) == 200_000
+            assert seen == [("/a", "Bearer s"), ("/b", "Bearer s")]
+            to = f"{two}/b"
+            with pytest.raises(PermissionDenied):
+                async with fetch.stream(f"{one}/a", credentials=secret, trusted=ours):
+                    pass
+        async with (
+            SafeFetch(allow_private=True) as fetch,
+            fetch.stream(f"{one}/a", credentials=secret) as answer,
+        ):
+            assert answer.status == 200 and answer.url == f"{two}/b"
+    assert seen[-2:] == [("/a", "Bearer s"), ("/b", None)]

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from nebula.errors import InvalidInput, NotFound
+from nebula.errors import InvalidInput, NebulaError, NotFound
+from nebula.gpu.drivers.wire import Wire
 from nebula.services.folders import ModelKind
 from nebula.services.map import ServiceSpec
-from nebula.services.sizes import gigabytes
+from nebula.services.sizes import gigabytes, spoken
 from tools.models.choosing import Chosen, choose
 from tools.models.download import Downloaded, Downloader, Wanted, in_thread
+from tools.models.files import refresh
 from tools.models.hubs import Hub, hub_of
 from tools.models.inventory import LANGUAGE
 from tools.models.offer import Offer, OfferedFile
@@ -109,6 +111,7 @@ class _Fetch:
             got = await self._file(file, below)
             self._done += self._now
             stored.append(_stored(self._place, got))
+            await self._ctx.job_log(_line(got))
         offer, place = self._offer, self._place
         return DownloadReport(
             source=offer.source.value,
@@ -120,8 +123,22 @@ class _Fetch:
             size_gb=gigabytes(sum(f.size or 0 for f, _ in self._chosen.files)) or stored[0].size_gb,
             seconds=round(time.monotonic() - started, 1),
             trained_words=list(offer.trained_words),
-            notes=self._notes(stored),
+            notes=[*self._notes(stored), *await self._shown()],
         )
+
+    async def _shown(self) -> list[str]:
+        """Have the service read its folder again; a service that is away does so at its start."""
+        services = self._ctx.parts.services.map
+        spec = services.service(self._place.service)
+        if spec is None:
+            return []
+        wire = Wire(self._ctx.http, spec.name, services.address(spec))
+        try:
+            if await refresh(wire, spec.kind, self._place.kind):
+                return []
+        except NebulaError:
+            return [f"{spec.name} does not answer; it shows the file after its start."]
+        return [f"{spec.name} shows it after its list of models is refreshed."]
 
     async def _file(self, file: OfferedFile, below: PurePosixPath) -> Downloaded:
         final = self._place.path(below)
@@ -163,9 +180,15 @@ class _Fetch:
             notes.append(
                 f"{self._hub.name} announces no checksum for it: only its size is checked."
             )
-        if self._place.kind is not ModelKind.DIFFUSERS:
-            notes.append(f"{self._place.service} shows it after its list of models is refreshed.")
         return notes
+
+
+def _line(got: Downloaded) -> str:
+    if got.already:
+        return f"{got.path.name} was there already"
+    went_on = f", of which {spoken(got.resumed)} were there" if got.resumed else ""
+    proof = "checksum verified" if got.verified else "no checksum announced"
+    return f"{got.path.name}: {spoken(got.size)}{went_on} in {got.seconds:.1f} s, {proof}"
 
 
 def _stored(place: Place, got: Downloaded) -> StoredFile:

@@ -16,6 +16,13 @@ _SD_LISTS: Final[Mapping[ModelKind, tuple[str, str]]] = {
     ModelKind.UPSCALE_MODELS: ("upscalers", "model_name"),
 }
 
+_SD_REFRESH: Final[Mapping[ModelKind, str]] = {
+    ModelKind.CHECKPOINTS: "refresh-checkpoints",
+    ModelKind.LORAS: "refresh-loras",
+    ModelKind.VAE: "refresh-vae",
+    ModelKind.EMBEDDINGS: "refresh-embeddings",
+}
+
 Told = dict[ModelKind, list[str]]
 
 
@@ -61,3 +68,14 @@ def _names(listed: Any) -> list[str]:
     if not isinstance(listed, list):
         return []
     return [str(name).replace("\\", "/") for name in listed if isinstance(name, str) and name]
+
+
+async def refresh(wire: Wire, service_kind: str, kind: ModelKind) -> bool:
+    """Have a service read its folder again; return whether it did. ComfyUI does so by itself."""
+    if service_kind != "sdwebui":
+        return True
+    call = _SD_REFRESH.get(kind)
+    if call is None:
+        return False
+    await wire.post(f"/sdapi/v1/{call}", seconds=60.0)
+    return True

@@ -8,7 +8,7 @@ from nebula.errors import NebulaError
 from nebula.gpu.drivers.wire import Wire
 from nebula.gpu.snapshot import NodeSnapshot, Resident
 from nebula.services.folders import ModelKind
-from nebula.services.map import ServiceSpec, Target
+from nebula.services.map import ModelSpec, ServiceSpec, Target
 from nebula.services.sizes import gigabytes
 from tools.models.files import files_told
 from tools.models.naming import PART
@@ -28,6 +28,7 @@ async def list_models(
     """List the models of some services; one that does not answer becomes a note."""
     chosen = list(specs)
     snapshot = await ctx.parts.broker.snapshot()
+    await ctx.parts.leases.tools.pictures.footprints.refresh()
     found = await asyncio.gather(
         *(_of_service(ctx, spec, snapshot.node(spec.node)) for spec in chosen)
     )
@@ -113,19 +114,13 @@ def _described(
     ctx: "Context", spec: ServiceSpec, entry: ModelEntry, residents: list[Resident]
 ) -> ModelEntry:
     """Add whether it is loaded and what it takes on a card."""
-    services = ctx.parts.services.map
-    listed = next(
-        (m for m in spec.models if entry.name in {m.name, m.checkpoint, f"{m.name}:latest"}), None
-    )
+    listed = _in_map(spec, entry.name)
     name = listed.name if listed else entry.name.removesuffix(":latest")
     here = next((r for r in residents if r.model in {name, entry.name}), None)
     # A service that names what it holds holds nothing else; ComfyUI names nothing.
     tells = spec.kind == "ollama" or bool(residents and all(r.model for r in residents))
     loaded = True if here else False if tells or not residents else None
-    vram, source = (here.vram, "loaded") if here and here.vram is not None else (None, "")
-    if vram is None and listed is not None:
-        vram = services.footprint(Target(service=spec.name, model=name)).vram
-        source = "budget" if vram is not None else ""
+    vram, source = _vram(ctx, Target(service=spec.name, model=name), here, known=listed is not None)
     return entry.model_copy(
         update={
             "loaded": None if entry.partial else loaded,
@@ -134,3 +129,29 @@ def _described(
             "in_map": listed is not None,
         }
     )
+
+
+def _vram(
+    ctx: "Context", target: Target, here: Resident | None, *, known: bool
+) -> tuple[int | None, str]:
+    """Return what a model takes on a card: what it holds now, else measured, else its budget."""
+    if here is not None and here.vram is not None:
+        return here.vram, "loaded"
+    measured = ctx.parts.leases.tools.pictures.footprints.estimate(target).vram
+    if measured is not None:
+        return measured, "measured"
+    budget = ctx.parts.services.map.footprint(target).vram if known else None
+    return budget, "budget" if budget is not None else ""
+
+
+def _in_map(spec: ServiceSpec, name: str) -> ModelSpec | None:
+    """Return the map's entry of a model, by its name or its file."""
+    return next(
+        (m for m in spec.models if name in {m.name, m.checkpoint, f"{m.name}:latest"}), None
+    )
+
+
+def model_names(spec: ServiceSpec, name: str) -> frozenset[str]:
+    """Return every name that leases and cards may know a model by."""
+    listed = _in_map(spec, name)
+    return frozenset({name, name.removesuffix(":latest"), *([listed.name] if listed else [])})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from nebula.errors import Conflict, InvalidInput, NotFound, PermissionDenied
 from nebula.services.map import ServiceSpec
 from tools.models.hubs import matches
-from tools.models.inventory import list_models
+from tools.models.inventory import list_models, model_names
 from tools.models.ollama import OllamaModels
 from tools.models.part import storage
 from tools.models.places import Stored, refuse_links, services_named, stored_files
@@ -67,6 +67,11 @@ def _one(found: list[ModelEntry], model: str, notes: list[str]) -> ModelEntry:
 async def _out_of_use(ctx: "Context", spec: ServiceSpec, entry: ModelEntry, *, force: bool) -> bool:
     """See that nothing works with it; return whether it had to be unloaded for that."""
     name = entry.name.removesuffix(":latest")
+    if not force and (holder := await _holder(ctx, spec, entry)):
+        raise Conflict(
+            f"{holder} uses {name} right now",
+            hint="Wait for it to end, or say `force` to delete it all the same.",
+        )
     if entry.partial or entry.loaded is False:
         return False
     if entry.loaded is None:
@@ -85,6 +90,15 @@ async def _out_of_use(ctx: "Context", spec: ServiceSpec, entry: ModelEntry, *, f
     await ctx.progress(None, f"Unloading {name}")
     await ctx.parts.broker.unload(f"{spec.name}/{name}", spec.node)
     return True
+
+
+async def _holder(ctx: "Context", spec: ServiceSpec, entry: ModelEntry) -> str:
+    """Return who holds a lease on a model; empty when nobody does."""
+    names = model_names(spec, entry.name)
+    for lease in (await ctx.parts.leases.rows()).leases:
+        if lease.service == spec.name and lease.model in names:
+            return lease.what or lease.owner_name
+    return ""
 
 
 async def _works(ctx: "Context", spec: ServiceSpec) -> bool:

@@ -107,7 +107,7 @@ def folder(tmp_path: Path) -> Path:
 def _limits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name, value in {
         "JARVIS_MODELS_RETRY_SECONDS": "0",
-        "JARVIS_MODELS_STALL_SECONDS": "0.5",
+        "JARVIS_MODELS_STALL_SECONDS": "20",
         "JARVIS_MODELS_ATTEMPTS": "3",
         "JARVIS_MODELS_DISK_RESERVE": "1 MB",
         "HF_TOKEN": "hf_good",

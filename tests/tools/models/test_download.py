@@ -5,6 +5,7 @@ import errno
 import hashlib
 import os
 import random
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -75,7 +76,7 @@ def limits(**more: Any) -> ModelsSettings:
         **{
             "_env_file": None,
             "retry_seconds": 0,
-            "stall_seconds": 0.3,
+            "stall_seconds": 20,
             "attempts": 3,
             "disk_reserve": 2**30,
             **more,
@@ -153,7 +154,7 @@ async def test_a_part_that_is_whole_already_is_only_checked(tmp_path: Path) -> N
 async def test_a_cancelled_download_keeps_its_part_and_the_next_one_goes_on(
     tmp_path: Path,
 ) -> None:
-    async with open_lab(stall_seconds=30) as (site, downloader, wanted):
+    async with open_lab() as (site, downloader, wanted):
         site.files.faults.stalls = 1
         final = tmp_path / "m.safetensors"
         task = asyncio.create_task(downloader.download(wanted, final, Told()))
@@ -176,7 +177,7 @@ async def test_a_cancelled_download_keeps_its_part_and_the_next_one_goes_on(
 
 
 async def test_a_server_that_falls_silent_is_asked_again(tmp_path: Path) -> None:
-    async with open_lab() as (site, downloader, wanted):
+    async with open_lab(stall_seconds=0.5) as (site, downloader, wanted):
         site.files.faults.stalls = 1
         told = Told()
         await downloader.download(wanted, tmp_path / "m.safetensors", told)
@@ -327,7 +328,7 @@ async def test_a_disk_that_fills_up_in_the_middle_keeps_the_part(
 
 
 async def test_of_two_downloads_of_one_file_the_second_is_refused(tmp_path: Path) -> None:
-    async with open_lab(stall_seconds=30) as (site, downloader, wanted):
+    async with open_lab() as (site, downloader, wanted):
         site.files.hold = asyncio.Event()
         final = tmp_path / "m.safetensors"
         first = asyncio.create_task(downloader.download(wanted, final, Told()))
@@ -435,3 +436,59 @@ async def test_a_folder_that_may_not_be_used_is_named(tmp_path: Path) -> None:
     async with open_lab() as (_, downloader, wanted):
         with pytest.raises(Conflict, match="cannot be used"):
             await downloader.download(wanted, tmp_path / "file" / "m.safetensors", Told())
+
+
+BIG = random.Random(2).randbytes(12 * 2**20)
+_CHILD = """
+import asyncio, sys
+from pathlib import Path
+from nebula.http import SafeFetch, origin_of
+from tools.models.download import Downloader, Wanted
+from tools.models.part import Checksum
+from tools.models.settings import ModelsSettings
+
+async def quiet(fraction, message):
+    pass
+
+async def main(url, folder, sha):
+    wanted = Wanted(url, "The hub", checksum=Checksum("sha256", sha), trusted={origin_of(url)})
+    async with SafeFetch() as fetch:
+        await Downloader(fetch, ModelsSettings()).download(wanted, Path(folder, "m.gguf"), quiet)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_a_killed_process_leaves_a_part_that_another_one_goes_on_with(tmp_path: Path) -> None:
+    files = FileServer()
+
+    async def big(request: Request) -> Response:
+        return files.answer(request, BIG)
+
+    files.faults.drop_after, files.hold = 9 * 2**20, asyncio.Event()
+    sha = hashlib.sha256(BIG).hexdigest()
+    async with serve(Starlette(routes=[Route("/big", big)])) as url, SafeFetch() as fetch:
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", _CHILD, f"{url}/big", str(tmp_path), sha,
+            env={**os.environ, "JARVIS_MODELS_DISK_RESERVE": "1 MB"},
+        )  # fmt: skip
+        await files.stalled.wait()
+        async with asyncio.timeout(20):
+            while not any(part.stat().st_size for part in parts(tmp_path)):
+                await asyncio.sleep(0.01)
+        child.kill()
+        await child.wait()
+        (part,) = parts(tmp_path)
+        kept = part.stat().st_size
+        assert kept and not (tmp_path / "m.gguf").exists()
+        files.hold = None
+        wanted = Wanted(
+            f"{url}/big", "The hub", checksum=Checksum("sha256", sha),
+            trusted=frozenset({origin_of(url)}),
+        )  # fmt: skip
+        got = await Downloader(fetch, limits(), lambda _: PLENTY).download(
+            wanted, tmp_path / "m.gguf", Told()
+        )
+    assert got.resumed == kept
+    assert files.ranges == [None, f"bytes={kept}-"]
+    assert (tmp_path / "m.gguf").read_bytes() == BIG

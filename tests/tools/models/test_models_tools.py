@@ -15,10 +15,13 @@ from nebula.errors import (
     UpstreamRejected,
     UpstreamUnavailable,
 )
+from nebula.gpu.leases.need import GpuNeed
+from nebula.gpu.policy.types import PriorityClass
 from nebula.policy.labels import Label
 from nebula.services.sizes import GIB
 from nebula.tool.render import to_markdown
 from tests.fakes.ollama import LLAMA_8B
+from tests.fakes.sdwebui import FakeSdWebUi
 from tests.fakes.wire import Wire
 from tests.tools.models.conftest import House
 from tools.models.schemas import DeleteReport, ModelCard, ModelList, SearchReport
@@ -254,3 +257,42 @@ async def test_models_delete_leaves_links_and_far_files_alone(
     with pytest.raises(Conflict, match="simulated"):
         await house.approved(admin, "models_delete", model="toy:1b")
     assert outside.exists()
+
+
+async def test_models_delete_refuses_what_holds_a_lease_unless_told(
+    house: House, admin: Principal
+) -> None:
+    services = house.app.parts.services
+    card = services.path.read_text().replace("- name: pc", "- name: pc\n    gpus: [{vram: 12 GB}]")
+    services.path.write_text(card)
+    await services.refresh()
+    need = GpuNeed(service="ollama", model="llama3.1:8b", klass=PriorityClass.CHAT, what="a chat")
+    async with house.app.parts.leases.hold(need, load=False, wait_seconds=10) as lease:
+        assert lease.managed
+        with pytest.raises(Conflict, match="a chat uses llama3"):
+            await house.approved(admin, "models_delete", model="llama3.1:8b")
+    assert house.ollama.server.deleted == []
+    await house.approved(admin, "models_delete", model="llama3.1:8b", force=True)
+    assert house.ollama.server.deleted == ["llama3.1:8b"]
+
+
+async def test_sd_webui_lists_each_file_once_and_is_told_to_read_its_folder_again(
+    house: House, admin: Principal, wire: Wire, tmp_path: Path
+) -> None:
+    webui = FakeSdWebUi(loras=["pixel v2", "far"])
+    wire.mount("http://sd.test:7860", webui)
+    services = house.app.parts.services
+    entry = (
+        "  - name: sdwebui\n    kind: sdwebui\n    node: pc\n    url: http://sd.test:7860\n"
+        f"    models_folder: {tmp_path / 'webui'}\n"
+    )
+    (tmp_path / "webui").mkdir()
+    services.path.write_text(services.path.read_text() + entry)
+    job = await house.job(admin, model="civitai:12", service="sdwebui")
+    assert job.error is None
+    assert (tmp_path / "webui" / "models" / "Lora" / "pixel v2.safetensors").exists()
+    assert webui.server.refreshed == ["refresh-loras"]
+    log = await house.app.parts.jobs.log(job.id, admin)
+    assert "checksum verified" in log[-1].text
+    listed: ModelList = await house.run(admin, "models_list", service="sdwebui")
+    assert [m.name for m in listed.models if m.kind == "loras"] == ["pixel v2.safetensors", "far"]
