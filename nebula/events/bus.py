@@ -1,6 +1,6 @@
 """The event log: numbered rows per stream, read again or followed live."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Any
@@ -34,6 +34,29 @@ _PUBLISH = text(
     SELECT seq, pg_notify(:channel, seq || ' ' || :stream) FROM written
     """
 )
+
+# The same for several at once: every stream's counter moves by as many as it gets.
+_PUBLISH_ALL = text(
+    """
+    WITH given AS (
+        SELECT stream, kind, data, owner,
+               row_number() OVER (PARTITION BY stream ORDER BY n) AS nth,
+               count(*) OVER (PARTITION BY stream) AS many
+        FROM jsonb_to_recordset(:drafts)
+             AS draft(n int, stream text, kind text, data jsonb, owner text)
+    ), numbered AS (
+        INSERT INTO event_streams (stream, last_seq)
+        SELECT stream, many FROM given WHERE nth = 1 ORDER BY stream
+        ON CONFLICT (stream) DO UPDATE SET last_seq = event_streams.last_seq + EXCLUDED.last_seq
+        RETURNING stream, last_seq
+    ), written AS (
+        INSERT INTO events (stream, seq, kind, data, owner)
+        SELECT stream, last_seq - many + nth, kind, data, owner FROM given JOIN numbered USING (stream)
+        RETURNING stream, seq
+    )
+    SELECT pg_notify(:channel, max(seq) || ' ' || stream) FROM written GROUP BY stream
+    """
+).bindparams(bindparam("drafts", type_=JSONB))
 
 _READ = text(
     """
@@ -78,6 +101,18 @@ class Events:
             "channel": CHANNEL,
         }
         return int(await session.scalar(_PUBLISH, values))
+
+    async def publish_all(
+        self,
+        drafts: Sequence[tuple[str, str, Mapping[str, Any], str | None]],
+        session: AsyncSession,
+    ) -> None:
+        """Append events (stream, kind, data, owner) in one statement of a session's transaction."""
+        rows = [
+            {"n": n, "stream": stream, "kind": kind, "data": dict(data), "owner": owner}
+            for n, (stream, kind, data, owner) in enumerate(drafts)
+        ]
+        await session.execute(_PUBLISH_ALL, {"drafts": rows, "channel": CHANNEL})
 
     async def read(self, stream: str, after: int = 0, limit: int = 500) -> list[Event]:
         """Return the events of a stream with a number above `after`, oldest first."""

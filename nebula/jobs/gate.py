@@ -6,43 +6,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
+    from nebula.gpu.leases.lease import Lease
+    from nebula.gpu.leases.need import GpuNeed
     from nebula.jobs.job import Job
-
-
-class GpuNeed(Protocol):
-    """What a job needs of a GPU; see `nebula.gpu.leases.need`."""
-
-    @property
-    def service(self) -> str | None:
-        """Name the service that does the work."""
-        ...
-
-
-class YieldAsked(Protocol):
-    """Tells a run that it should save its work and give the GPU back."""
-
-    def is_set(self) -> bool:
-        """Say whether it was asked."""
-        ...
-
-    async def wait(self) -> object:
-        """Wait until it is asked."""
-        ...
-
-
-class Lease(Protocol):
-    """A part of a GPU that a run holds; the token fences out whoever held it before."""
-
-    @property
-    def id(self) -> str: ...  # noqa: D102
-    @property
-    def token(self) -> int: ...  # noqa: D102
-    @property
-    def node(self) -> str: ...  # noqa: D102
-    @property
-    def gpu(self) -> int: ...  # noqa: D102
-    @property
-    def should_yield(self) -> YieldAsked: ...  # noqa: D102
 
 
 class Gate(Protocol):
@@ -65,6 +31,6 @@ class Gate(Protocol):
         """Forget the wish. A lease whose worker died is freed when that is safe."""
         ...
 
-    def lease(self, job_id: str) -> AbstractAsyncContextManager[Lease]:
+    def lease(self, job_id: str) -> "AbstractAsyncContextManager[Lease]":
         """Hold the job's place around its run: prepare the card, renew, fence."""
         ...

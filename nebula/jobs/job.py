@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+from uuid import uuid4
 
 from pydantic import BaseModel, Field
 
@@ -76,6 +77,11 @@ class LogLine(BaseModel, frozen=True):
     text: str
 
 
+def new_job_id() -> str:
+    """Return an id that no job has."""
+    return f"job_{uuid4().hex[:20]}"
+
+
 class JobHandle(Result):
     """What a call that became a job answers at once."""
 
@@ -88,8 +94,3 @@ class JobHandle(Result):
         """Show the job; doors keep it up to date."""
         state = self.state.value
         return [JobProgress(job_id=self.job_id, tool=self.tool, state=state, message=self.message)]
-
-
-def handle_of(job: Job) -> JobHandle:
-    """Return the handle of a job as it is now."""
-    return JobHandle(job_id=job.id, tool=job.tool, state=job.state, message=job.waits_because)

@@ -5,7 +5,7 @@ its attempt is the newest and still running, so a worker that was given up for d
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, insert, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,12 +13,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from nebula.errors import UpstreamUnavailable
 from nebula.events.bus import Events
 from nebula.jobs import queue
-from nebula.jobs.gate import Gate, GpuNeed
+from nebula.jobs.gate import Gate
 from nebula.jobs.job import Job, JobState
 from nebula.jobs.models import JobRow
 from nebula.jobs.record import Claim, announce, claim_of, shown
 from nebula.tool.registry import Registry
 from nebula.tool.result import Result
+
+if TYPE_CHECKING:
+    from nebula.gpu.leases.need import GpuNeed
 
 
 @dataclass(frozen=True)
@@ -47,16 +50,17 @@ class Moves:
         self._registry = registry
         self.gate: Gate | None = None
 
-    async def put(self, session: AsyncSession, fields: dict[str, Any], need: GpuNeed | None) -> Job:
+    async def put(
+        self, session: AsyncSession, fields: dict[str, Any], need: "GpuNeed | None"
+    ) -> Job:
         """Record a new job and send it on its way: to the gate when it needs a GPU."""
         values = {**fields, "state": JobState.QUEUED.value, "gated": need is not None}
-        row = (
-            await session.execute(insert(JobRow).values(**values).returning(JobRow))
-        ).scalar_one()
-        job = shown(row)
         if need is None:
-            await queue.enqueue(session, job.id)
-        else:
+            values["queue_id"] = queue.row_for(fields["id"], fields["priority"])
+            values["queued_at"] = func.clock_timestamp()
+        new = insert(JobRow).values(**values).returning(JobRow)
+        job = shown((await session.execute(new)).scalar_one())
+        if need is not None:
             await self._gate().admit(session, job, need)
         await announce(self._events, session, job)
         return job
@@ -124,11 +128,12 @@ class Moves:
             "simulated": bool(getattr(result, "simulated", False)),
             "finished_at": func.clock_timestamp(),
         }
-        job = await self._of_run(session, run, values)
-        if job is None:
+        row = await self._of_run(session, run, values)
+        if row is None:
             return None
-        if self.gate is not None:
+        if row.gated and self.gate is not None:
             await self.gate.finished(session, run.job_id)
+        job = shown(row)
         await announce(self._events, session, job)
         return job
 
@@ -143,21 +148,23 @@ class Moves:
     ) -> Job | None:
         """Queue a job whose run ended in the open; `more_attempts` is for runs not its own fault."""
         values = {"max_attempts": JobRow.max_attempts + more_attempts, **_waiting(because)}
-        job = await self._of_run(session, run, values)
-        if job is None:
+        row = await self._of_run(session, run, values)
+        if row is None:
             return None
-        if self.gate is not None:
+        if row.gated and self.gate is not None:
             await self.gate.finished(session, run.job_id)
         await queue.enqueue(session, run.job_id, delay_seconds=delay_seconds)
+        job = shown(row)
         await announce(self._events, session, job)
         return job
 
     async def lost(self, session: AsyncSession, run: Run, *, because: str) -> Job | None:
         """Queue a job again whose worker died: its GPU is freed when the gate finds that safe."""
-        job = await self._of_run(session, run, _waiting(because))
-        if job is None:
+        row = await self._of_run(session, run, _waiting(because))
+        if row is None:
             return None
-        if self.gate is not None:
+        job = shown(row)
+        if row.gated and self.gate is not None:
             await self.gate.withdrawn(session, run.job_id)
         # What the run had begun inside may begin again at once, and not after its time-out.
         await session.execute(_OVERDUE, {"principal": job.owner_id, "prefix": f"{job.call_id}/"})
@@ -168,17 +175,23 @@ class Moves:
 
     async def cancel_waiting(self, session: AsyncSession, job_id: str, by: str) -> Job | None:
         """Cancel a job that does not run yet."""
+        asked = {"cancel_requested": True, "cancelled_by": by}
+        return await self.end_waiting(session, job_id, Ending(JobState.CANCELLED), asked)
+
+    async def end_waiting(
+        self, session: AsyncSession, job_id: str, ending: Ending, more: dict[str, Any] | None = None
+    ) -> Job | None:
+        """End a job that does not run yet: it was cancelled, or it can never run."""
         values = {
-            "state": JobState.CANCELLED.value,
-            "cancel_requested": True,
-            "cancelled_by": by,
+            "state": ending.state.value,
+            "error": ending.error,
             "waits_because": "",
             "finished_at": func.clock_timestamp(),
+            **(more or {}),
         }
         waiting = update(JobRow).where(JobRow.id == job_id, JobRow.state == "queued")
-        row = (
-            await session.execute(waiting.values(**values).returning(JobRow))
-        ).scalar_one_or_none()
+        ended = await session.execute(waiting.values(**values).returning(JobRow))
+        row = ended.scalar_one_or_none()
         if row is None:
             return None
         if row.gated and self.gate is not None:
@@ -188,7 +201,9 @@ class Moves:
         await announce(self._events, session, job)
         return job
 
-    async def _of_run(self, session: AsyncSession, run: Run, values: dict[str, Any]) -> Job | None:
+    async def _of_run(
+        self, session: AsyncSession, run: Run, values: dict[str, Any]
+    ) -> JobRow | None:
         moved = await session.execute(
             update(JobRow)
             .where(
@@ -199,8 +214,7 @@ class Moves:
             .values(**values)
             .returning(JobRow)
         )
-        row = moved.scalar_one_or_none()
-        return None if row is None else shown(row)
+        return moved.scalar_one_or_none()
 
     async def _admit_due(self, session: AsyncSession, job_id: str, queue_id: int) -> None:
         """Hand a job that waited for its next attempt to the gate."""

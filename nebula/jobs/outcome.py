@@ -7,6 +7,7 @@ from enum import Enum
 from nebula.errors import Conflict, NebulaError, OutcomeUnknown
 from nebula.jobs.job import Job, JobState
 from nebula.jobs.moves import Ending
+from nebula.jobs.run import Trace
 from nebula.tool.definition import EffectKind
 
 _LONGEST_WAIT_SECONDS = 60.0
@@ -33,30 +34,24 @@ class Again:
 
 
 def after_failure(
-    job: Job,
-    kind: EffectKind,
-    error: NebulaError,
-    *,
-    started: bool,
-    overran: bool,
-    first_wait: float,
+    job: Job, kind: EffectKind, error: NebulaError, trace: Trace, *, first_wait: float
 ) -> Ending | Again:
-    """Decide about a run that ended with an error.
+    """Decide about a run that ended with an error; `first_wait` is in seconds.
 
-    Tried again is what may pass, where the effect may be repeated: `started` tells whether the
-    tool was entered at all, for before that nothing has happened.
+    Tried again is what may pass, where the effect may be repeated.
     """
     wait = _wait(first_wait, job.attempts)
     may_pass = error.retryable or isinstance(error, OutcomeUnknown)
-    if may_pass and not started:
+    if may_pass and not trace.started:
         return Again(str(error), delay_seconds=wait, more_attempts=1)
-    told = error.payload()
-    if overran:
-        return Ending(JobState.TIMED_OUT, error=told)
+    if trace.overran:
+        return Ending(JobState.TIMED_OUT, error=error.payload())
+    if kind is EffectKind.OPAQUE and trace.cut:
+        return Ending(JobState.UNKNOWN, error=broken_off(job).payload())
     if may_pass and kind is not EffectKind.OPAQUE and job.attempts < job.max_attempts:
         return Again(_tried(job, str(error)), delay_seconds=wait)
     unknown = isinstance(error, OutcomeUnknown)
-    return Ending(JobState.UNKNOWN if unknown else JobState.FAILED, error=told)
+    return Ending(JobState.UNKNOWN if unknown else JobState.FAILED, error=error.payload())
 
 
 def after_break(job: Job, kind: EffectKind, why: Broken, *, started: bool) -> Ending | Again:

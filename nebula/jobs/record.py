@@ -86,6 +86,9 @@ async def announce(
         "error": job.error,
     }
     owner = job.owner_id
-    await events.publish(stream_of(job.id), "job.state", told, owner, session=session)
     changed = {"id": job.id, "tool": job.tool, "state": told["state"], "owner": owner}
-    await events.publish(LIST_STREAM, "job.changed", changed, owner, session=session)
+    drafts = [
+        (stream_of(job.id), "job.state", told, owner),
+        (LIST_STREAM, "job.changed", changed, owner),
+    ]
+    await events.publish_all(drafts, session)

@@ -4,19 +4,32 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nebula.errors import NebulaError
 from nebula.jobs.job import Progress
 
 if TYPE_CHECKING:
-    from nebula.jobs.gate import Lease
+    from nebula.gpu.leases.lease import Lease
     from nebula.jobs.record import Claim
     from nebula.jobs.service import Jobs
 
 _EVERY_SECONDS = 0.2
 _KEPT_LINES = 2000
 """How many lines wait for a database that is away; the oldest give way."""
+
+
+@dataclass
+class Trace:
+    """What is known of a run's way; what follows an error depends on it."""
+
+    started: bool = False
+    """The tool itself was entered: before that, nothing has happened."""
+    overran: bool = False
+    """It took longer than its tool allows."""
+    cut: bool = False
+    """The tool was broken off in the middle."""
 
 
 class JobRun:
@@ -28,10 +41,7 @@ class JobRun:
         self.asked = claim.asked
         self.gated = claim.gated
         self.lease: Lease | None = None
-        self.started = False
-        """Whether the tool itself was entered: before that, nothing has happened."""
-        self.overran = False
-        """Whether it took longer than its tool allows."""
+        self.trace = Trace()
         self._jobs = jobs
         self._since = time.monotonic()
         self._progress: Progress | None = None

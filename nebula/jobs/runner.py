@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -51,7 +52,14 @@ class Runner:
 
     async def take(self, job_id: str, queue_id: int) -> None:
         """Run the job that a row of the queue names, if it is to run."""
-        claim = await self._claim(job_id, queue_id)
+        try:
+            claim = await self._claim(job_id, queue_id)
+        except NebulaError as error:
+            if not _may_pass(error):
+                # The gate refuses it for good: what it needs is not there any more.
+                await self._persistently(partial(self._refuse, job_id, error))
+                return
+            raise
         if claim is None:
             return
         began = time.perf_counter()
@@ -91,6 +99,13 @@ class Runner:
 
         return await self._persistently(attempt)
 
+    async def _refuse(self, job_id: str, error: NebulaError) -> None:
+        ending = Ending(JobState.FAILED, error=error.payload())
+        async with self._db.session() as session:
+            job = await self._jobs.moves.end_waiting(session, job_id, ending)
+            if job is not None:
+                await self._app.parts.audit.append(session, audit_line(job))
+
     async def _settle(self, run: Run, next_: Ending | Again) -> None:
         async def attempt() -> None:
             async with self._db.session() as session:
@@ -106,8 +121,7 @@ class Runner:
                 return await attempt()
             except NebulaError as error:
                 conflicts += isinstance(error, Conflict)
-                passes = error.retryable or isinstance(error, OutcomeUnknown | Conflict)
-                passes &= conflicts <= _MOST_CONFLICTS
+                passes = _may_pass(error) and conflicts <= _MOST_CONFLICTS
                 if not passes or time.monotonic() > self.gives_up_at:
                     raise
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
@@ -183,23 +197,21 @@ def _next(claim: Claim, reports: JobRun, work: _Work, first_wait: float) -> Endi
     if task.done() and not task.cancelled() and error is None:
         return Ending(JobState.SUCCEEDED, result=task.result())
     if work.broken is not None:
-        return after_break(job, kind, work.broken, started=reports.started)
+        return after_break(job, kind, work.broken, started=reports.trace.started)
     if not isinstance(error, NebulaError):
         error = _bug(job, error)
-    return after_failure(
-        job,
-        kind,
-        error,
-        started=reports.started,
-        overran=reports.overran,
-        first_wait=first_wait,
-    )
+    return after_failure(job, kind, error, reports.trace, first_wait=first_wait)
 
 
 def _bug(job: Job, error: BaseException | None) -> InternalError:
     reference = uuid4().hex[:12]
     log.error("job_crashed", tool=job.tool, job=job.id, reference=reference, exc_info=error)
     return InternalError(reference)
+
+
+def _may_pass(error: NebulaError) -> bool:
+    """Say whether writing to the database again may do better."""
+    return error.retryable or isinstance(error, OutcomeUnknown | Conflict)
 
 
 def _named(next_: Ending | Again) -> str:

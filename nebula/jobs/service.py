@@ -2,10 +2,9 @@
 
 import asyncio
 from collections.abc import Sequence
-from uuid import uuid4
 
 from pydantic import BaseModel
-from sqlalchemy import select, text, update
+from sqlalchemy import insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from nebula.auth.principal import Caller, Principal
@@ -14,7 +13,7 @@ from nebula.errors import Conflict, InvalidInput, NotFound
 from nebula.events.bus import Events
 from nebula.jobs import queue
 from nebula.jobs.gate import Gate
-from nebula.jobs.job import Job, JobState, LogLine, Progress
+from nebula.jobs.job import Job, JobState, LogLine, Progress, new_job_id
 from nebula.jobs.models import JobLogRow, JobRow
 from nebula.jobs.moves import Moves
 from nebula.jobs.record import announce, asking, shown, stream_of
@@ -61,6 +60,7 @@ class Jobs:
         call_id: str,
         *,
         priority: int = 0,
+        job_id: str | None = None,
     ) -> Job:
         """Record a job in the caller's transaction; policy and approval came before.
 
@@ -76,7 +76,7 @@ class Jobs:
         _check_priority(priority)
         need = tool.gpu(values) if tool.gpu is not None else None
         fields = {
-            "id": f"job_{uuid4().hex[:20]}",
+            "id": job_id or new_job_id(),
             "tool": tool.name,
             "arguments": values.model_dump(mode="json"),
             "priority": priority,
@@ -213,17 +213,17 @@ class Jobs:
             found = counted.one_or_none()
             if found is None:
                 return
+            stream, owner = stream_of(job_id), found.owner_id
+            said = [line.replace("\x00", "\N{REPLACEMENT CHARACTER}") for line in lines]
             first = found.log_lines - len(lines) + 1
-            for seq, line in enumerate(lines, start=first):
-                said = line.replace("\x00", "\N{REPLACEMENT CHARACTER}")[:_LONGEST_LINE]
-                session.add(JobLogRow(job_id=job_id, seq=seq, text=said))
-                await self._events.publish(
-                    stream_of(job_id),
-                    "job.log",
-                    {"seq": seq, "text": said},
-                    found.owner_id,
-                    session=session,
-                )
+            kept = [
+                {"seq": seq, "text": line[:_LONGEST_LINE]}
+                for seq, line in enumerate(said, start=first)
+            ]
+            rows = [{"job_id": job_id, **line} for line in kept]
+            await session.execute(insert(JobLogRow), rows)
+            drafts = [(stream, "job.log", line, owner) for line in kept]
+            await self._events.publish_all(drafts, session)
 
     async def progress(
         self, job_id: str, progress: Progress, *, attempt: int | None = None

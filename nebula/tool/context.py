@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from nebula.app import Parts
-    from nebula.jobs.gate import Lease
+    from nebula.gpu.leases.lease import Lease
     from nebula.jobs.job import JobHandle
     from nebula.jobs.run import JobRun
 

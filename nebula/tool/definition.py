@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr, create_model
 from nebula.tool.result import Result
 
 if TYPE_CHECKING:
-    from nebula.jobs.gate import GpuNeed
+    from nebula.gpu.leases.need import GpuNeed
     from nebula.tool.context import Context
 
     FindNeed = Callable[[Any], GpuNeed | None]

@@ -27,7 +27,7 @@ from nebula.errors import (
     PermissionDenied,
     TimedOut,
 )
-from nebula.jobs.job import JobHandle, handle_of
+from nebula.jobs.job import JobHandle, JobState, new_job_id
 from nebula.jobs.run import JobRun
 from nebula.policy.decide import Decision, Verdict, decide
 from nebula.tool.approvals import Approval
@@ -127,7 +127,7 @@ class Executor:
         self._runs[job.id] = run
         try:
             async with self._holding(run):
-                run.started = True
+                run.trace.started = True
                 return await self._run(tool, values, caller, job.call_id)
         finally:
             del self._runs[job.id]
@@ -161,7 +161,11 @@ class Executor:
             yield
             return
         async with gate.lease(run.job.id) as run.lease:
-            yield
+            try:
+                yield
+            except asyncio.CancelledError:
+                run.trace.cut = True  # the gate may turn it into an error: the lease is gone
+                raise
 
     async def _told(self, call: Call, arguments: Mapping[str, Any] | bytes) -> Result:
         """Take a call through every step, and record how it ended."""
@@ -246,18 +250,24 @@ class Executor:
     ) -> JobHandle | None:
         """Make the call a job: approval, call, job, queue and audit line stand or fall together."""
         parts = self._parts
+        handle = JobHandle(job_id=new_job_id(), tool=tool.name, state=JobState.QUEUED)
+        line = audit_line(call, "submitted", None)
+        line["detail"]["job_id"] = handle.job_id
         async with parts.db.session() as session:
             if approval is not None:
                 await parts.approvals.use(session, approval)
-            if not await self._ledger.begin(session, tool, key, call.caller.session_id):
+            known = call.caller.session_id
+            if not await self._ledger.begin(session, tool, key, known, done=handle):
                 return None
-            job = await parts.jobs.submit(
-                session, tool, values, call.caller, call.call_id, priority=call.priority
+            await parts.jobs.submit(
+                session,
+                tool,
+                values,
+                call.caller,
+                call.call_id,
+                priority=call.priority,
+                job_id=handle.job_id,
             )
-            handle = handle_of(job)
-            await self._ledger.end(session, key, state="succeeded", result=handle)
-            line = audit_line(call, "submitted", None)
-            line["detail"]["job_id"] = job.id
             await parts.audit.append(session, line)
         call.recorded = True
         return handle
@@ -303,7 +313,7 @@ class Executor:
             if not limit.expired():
                 raise
             if run is not None and call_id == run.job.call_id:
-                run.overran = True
+                run.trace.overran = True
             if tool.effect is not Effect.READ and tool.kind is EffectKind.OPAQUE:
                 raise OutcomeUnknown(f"{tool.name} took over {tool.timeout:g} s.") from error
             raise TimedOut(f"{tool.name} took over {tool.timeout:g} s.") from error

@@ -58,14 +58,29 @@ class Ledger:
         return _told_again(tool, row, answer or tool.output_model, overdue=overdue)
 
     async def begin(
-        self, session: AsyncSession, tool: AnyTool, key: CallKey, session_id: str | None
+        self,
+        session: AsyncSession,
+        tool: AnyTool,
+        key: CallKey,
+        session_id: str | None,
+        *,
+        done: Result | None = None,
     ) -> bool:
         """Record that a call starts; of several at once, one is told True.
+
+        A call that is done within this transaction is recorded as ended, with its result.
 
         A call that waited for an approval may start; one that broke off may start again where
         its kind of effect allows that.
         """
         deadline = func.clock_timestamp() + timedelta(seconds=tool.timeout + _GRACE_SECONDS)
+        now: dict[str, Any] = {"state": "running", "deadline": deadline}
+        if done is not None:
+            now |= {
+                "state": "succeeded",
+                "result": done.model_dump(mode="json"),
+                "finished_at": func.clock_timestamp(),
+            }
         again = ToolCall.state == "waiting"
         if tool.kind is not EffectKind.OPAQUE:
             again |= (ToolCall.state == "running") & (ToolCall.deadline < func.clock_timestamp())
@@ -76,13 +91,12 @@ class Ledger:
                 call_id=key.call_id,
                 tool=tool.name,
                 arguments_sha256=key.arguments_sha256,
-                state="running",
                 session_id=session_id,
-                deadline=deadline,
+                **now,
             )
             .on_conflict_do_update(
                 index_elements=["principal_id", "call_id"],
-                set_={"state": "running", "deadline": deadline},
+                set_=now,
                 where=again
                 & (ToolCall.tool == tool.name)
                 & (ToolCall.arguments_sha256 == key.arguments_sha256),

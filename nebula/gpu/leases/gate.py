@@ -15,7 +15,6 @@ from nebula.gpu.leases.ledger import Owner
 from nebula.gpu.leases.need import GpuNeed
 from nebula.gpu.leases.scheduler import Ready, Scheduler
 from nebula.gpu.leases.service import Leases
-from nebula.jobs.gate import GpuNeed as AnyNeed
 from nebula.jobs.job import Job
 
 ProgressOf = Callable[[str], ProgressSink]
@@ -44,14 +43,12 @@ class GpuGate:
     def _ready(self) -> Ready:
         return self._scheduler.ready
 
-    async def admit(self, session: AsyncSession, job: Job, need: AnyNeed) -> None:
+    async def admit(self, session: AsyncSession, job: Job, need: GpuNeed) -> None:
         """Write a job's wish down; a loaded model that is free is given in this transaction.
 
         Raises:
             InvalidInput: when its service is unknown, or nobody knows what it needs.
         """
-        if not isinstance(need, GpuNeed):
-            raise TypeError(f"{job.tool} says what it needs of a GPU as {type(need).__name__}")
         self._check(need)
         owner = Owner(job.owner_id, job.owner_name, job.id, job.priority)
         if await self._leases.take_warm(session, need, owner) is not None:

@@ -8,6 +8,7 @@ from nebula.errors import InvalidInput, NebulaError, OutcomeUnknown, TimedOut, U
 from nebula.jobs.job import Job, JobState
 from nebula.jobs.moves import Ending
 from nebula.jobs.outcome import Again, Broken, after_break, after_failure, after_loss
+from nebula.jobs.run import Trace
 from nebula.tool.definition import EffectKind
 
 REPEATABLE = [EffectKind.IDEMPOTENT, EffectKind.KEYED, EffectKind.CHECK_THEN_ACT]
@@ -32,10 +33,10 @@ def failed(
     attempts: int = 1,
     started: bool = True,
     overran: bool = False,
+    cut: bool = False,
 ) -> Ending | Again:
-    return after_failure(
-        job(attempts), kind, error, started=started, overran=overran, first_wait=1.0
-    )
+    trace = Trace(started=started, overran=overran, cut=cut)
+    return after_failure(job(attempts), kind, error, trace, first_wait=1.0)
 
 
 def state(next_: Ending | Again) -> JobState | None:
@@ -57,6 +58,7 @@ def test_an_opaque_effect_is_never_tried_again_by_itself() -> None:
     assert state(failed(EffectKind.OPAQUE, AWAY)) is JobState.FAILED
     assert state(failed(EffectKind.OPAQUE, UNSURE)) is JobState.UNKNOWN
     assert state(failed(EffectKind.OPAQUE, UNSURE, overran=True)) is JobState.TIMED_OUT
+    assert state(failed(EffectKind.OPAQUE, AWAY, cut=True)) is JobState.UNKNOWN
     assert state(after_loss(job(), EffectKind.OPAQUE)) is JobState.UNKNOWN
     stopped = after_break(job(), EffectKind.OPAQUE, Broken.STOPPING, started=True)
     assert state(stopped) is JobState.UNKNOWN
