@@ -42,7 +42,7 @@ _PUBLISH_ALL = text(
         SELECT stream, kind, data, owner,
                row_number() OVER (PARTITION BY stream ORDER BY n) AS nth,
                count(*) OVER (PARTITION BY stream) AS many
-        FROM jsonb_to_recordset(:drafts)
+        FROM jsonb_to_recordset(CAST(:drafts AS jsonb))
              AS draft(n int, stream text, kind text, data jsonb, owner text)
     ), numbered AS (
         INSERT INTO event_streams (stream, last_seq)
@@ -56,7 +56,7 @@ _PUBLISH_ALL = text(
     )
     SELECT pg_notify(:channel, max(seq) || ' ' || stream) FROM written GROUP BY stream
     """
-).bindparams(bindparam("drafts", type_=JSONB))
+)
 
 _READ = text(
     """
@@ -105,14 +105,14 @@ class Events:
     async def publish_all(
         self,
         drafts: Sequence[tuple[str, str, Mapping[str, Any], str | None]],
-        session: AsyncSession,
+        session: Statements,
     ) -> None:
         """Append events (stream, kind, data, owner) in one statement of a session's transaction."""
         rows = [
             {"n": n, "stream": stream, "kind": kind, "data": dict(data), "owner": owner}
             for n, (stream, kind, data, owner) in enumerate(drafts)
         ]
-        await session.execute(_PUBLISH_ALL, {"drafts": rows, "channel": CHANNEL})
+        await session.scalar(_PUBLISH_ALL, {"drafts": storable_json(rows), "channel": CHANNEL})
 
     async def read(self, stream: str, after: int = 0, limit: int = 500) -> list[Event]:
         """Return the events of a stream with a number above `after`, oldest first."""
