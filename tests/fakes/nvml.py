@@ -52,6 +52,12 @@ class FakeNvml:
     def nvmlShutdown(self) -> None:
         self.users -= 1
 
+    def nvmlSystemGetDriverVersion(self) -> str:
+        return "580.65.06"
+
+    def nvmlSystemGetCudaDriverVersion_v2(self) -> int:
+        return 13000
+
     def nvmlDeviceGetCount(self) -> int:
         return len(self.cards)
 

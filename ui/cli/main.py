@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from nebula.errors import NebulaError
+from ui.cli import node
 from ui.cli.exits import STOPPED, code_of, tell
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ app.add_typer(users_app, name="user")
 app.add_typer(keys_app, name="key")
 app.add_typer(audit_app, name="audit")
 app.add_typer(new_app, name="new")
+app.add_typer(node.app, name="node")
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output")]
 ApprovalId = Annotated[str, typer.Argument(help="The approval's id, apr_…")]
