@@ -17,6 +17,7 @@ from mcp.types import ToolAnnotations
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api.approval_page import page_of
 from api.doors import Doors, doors_of
 from api.identity import key_of
 from api.problems import problem
@@ -62,10 +63,11 @@ class McpDoor:
         await self._app({**scope, "path": PATH, "root_path": ""}, receive, send)
 
 
-def create_mcp() -> tuple[McpDoor, StarletteWithLifespan]:
+def create_mcp(version: str) -> tuple[McpDoor, StarletteWithLifespan]:
     """Return the door to mount, and the application whose lifespan the server runs."""
     server: FastMCP[Any] = FastMCP(
         "Nebula Command",
+        version=version,
         instructions=_INSTRUCTIONS,
         providers=[_Tools()],
         mask_error_details=True,
@@ -99,7 +101,7 @@ class _RegistryTool(McpTool):
             )
         except ApprovalRequired as waiting:
             link = doors.app.parts.settings.link
-            return _failed(waiting, approve_at=f"{link}/api/approvals/{waiting.approval_id}")
+            return _failed(waiting, approve_at=f"{link}{page_of(waiting.approval_id)}")
         except NebulaError as error:
             return _failed(error)
         shown = to_markdown(result.render())
@@ -167,7 +169,7 @@ def _failed(error: NebulaError, **more: str) -> ToolResult:
     if isinstance(error, ApprovalRequired):
         lines.append(
             f"A person must decide approval {error.approval_id} at {more['approve_at']} "
-            "(or in the chat). Then make the same call again."
+            "Then make the same call again."
         )
     else:
         lines.append("This may work later." if error.retryable else "Do not just repeat it.")

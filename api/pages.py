@@ -1,4 +1,4 @@
-"""The two small pages this door shows to browsers itself; both work without any other host."""
+"""The small pages this door shows to browsers itself; they work without any other host."""
 
 from html import escape
 from importlib.resources import files
@@ -23,8 +23,16 @@ p{color:var(--dim);margin:0 0 1.5rem}
 button{font:inherit;font-weight:650;width:100%;height:2.875rem;border:0;border-radius:.75rem;
 background:var(--accent);color:var(--on);cursor:pointer}
 button:focus-visible{outline:2px solid var(--accent);outline-offset:2px}
+button.plain{background:transparent;color:var(--ink);border:1px solid var(--line)}
+form{display:grid;gap:.75rem}form+form{margin-top:.75rem}
+dl{text-align:left;margin:0 0 1.5rem;display:grid;gap:.5rem}
+dt{color:var(--dim);font-size:.875rem}
+dd{margin:0;overflow-wrap:anywhere;white-space:pre-wrap}
+dd.exact{font-family:ui-monospace,Menlo,Consolas,monospace;font-size:.875rem}
+input{font:inherit;box-sizing:border-box;width:100%;height:2.875rem;padding:0 .875rem;
+color:var(--ink);background:var(--bg);border:1px solid var(--line);border-radius:.75rem}
 """
-_LINK_CSP = (
+_FORM_CSP = (
     "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"
 )
 _DOCS_CSP = (
@@ -50,13 +58,18 @@ def link_page(*, action: str = "", error: NebulaError | None = None) -> HTMLResp
         )
     else:
         inner = f"<h1>This link does not work</h1><p>{escape(str(error))}. {escape(error.hint)}</p>"
+    return form_page("Sign in", inner, status=error.status if error else 200)
+
+
+def form_page(title: str, inner: str, *, status: int = 200) -> HTMLResponse:
+    """Return a page of one card, without scripts; `inner` is HTML."""
     page = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Sign in</title>'
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<style>{_STYLE}</style></head><body><main>{inner}</main></body></html>"
     )
-    headers = {"Content-Security-Policy": _LINK_CSP, "Cache-Control": "no-store"}
-    return HTMLResponse(page, error.status if error else 200, headers=headers)
+    headers = {"Content-Security-Policy": _FORM_CSP, "Cache-Control": "no-store"}
+    return HTMLResponse(page, status, headers=headers)
 
 
 def docs_page() -> HTMLResponse:

@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from api import (
+    approval_page,
     approvals,
     chat,
     conversations,
@@ -48,7 +49,7 @@ def create_server(
     """
     registry = registry or Registry.discover("tools", "graphs")
     api = _api(registry)
-    mcp_door, mcp_app = create_mcp()
+    mcp_door, mcp_app = create_mcp(_version())
 
     @asynccontextmanager
     async def lifespan(server: FastAPI) -> AsyncIterator[None]:
@@ -91,6 +92,7 @@ def _api(registry: Registry) -> FastAPI:
         signin.router,
         tools.router,
         approvals.router,
+        approval_page.router,
         conversations.router,
         chat.router,
         events.router,

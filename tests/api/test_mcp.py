@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from fastmcp import Client
 from fastmcp.client.transports import StreamableHttpTransport
 
@@ -25,9 +26,16 @@ async def client_of(live: str, key: str) -> AsyncIterator[Client]:
         yield client
 
 
-async def test_a_client_sees_the_tools_of_its_key_with_their_hints(live: str, key: Key) -> None:
+async def test_a_client_sees_the_tools_of_its_key_with_their_hints(
+    live: str, key: Key, server: FastAPI
+) -> None:
     async with client_of(live, await key(Role.ADMIN)) as client:
+        told = client.initialize_result
         tools = {tool.name: tool for tool in await client.list_tools()}
+    assert told and (told.serverInfo.name, told.serverInfo.version) == (
+        "Nebula Command",
+        server.version,
+    )
     assert {"sample_look", "sample_write", "sample_destroy", "users_list"} <= tools.keys()
     assert "sample_person" not in tools
     look, destroy = tools["sample_look"].annotations, tools["sample_destroy"].annotations
@@ -60,7 +68,7 @@ async def test_an_effect_waits_for_a_person_and_runs_once_when_repeated(
         failed, told, text = await call()
         waiting = str(told["approval_id"])
         assert failed and told["code"] == "approval_required"
-        assert waiting in text and f"/api/approvals/{waiting}" in text
+        assert waiting in text and f"/api/approvals/{waiting}/page" in text
         assert (await call())[1]["approval_id"] == waiting
         await admin.post(f"/api/approvals/{waiting}/decide", json={"decision": "approve"})
         assert not DONE

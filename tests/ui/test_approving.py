@@ -121,3 +121,21 @@ def test_what_waits_is_listed_in_the_system_panel(site: Site, chat: Chat, person
     ask_to_delete(site, chat, f"{person}-victim")
     chat.page.locator('a[href$="#system"]').click()
     expect(chat.page.locator(".nebula-panel")).to_contain_text("users_delete", timeout=ANSWER_MS)
+
+
+def test_what_a_program_asked_is_decided_on_a_page_of_its_own(
+    site: Site, chat: Chat, person: str
+) -> None:
+    site.person(f"{person}-victim")
+    with site.rest(site.token(person)) as rest:
+        asked = rest.post("/api/tools/users_delete", json={"user": f"{person}-victim"})
+        assert asked.status_code == 202, asked.text
+    chat.page.locator('a[href$="#system"]').click()
+    decide = chat.page.locator(f'.nebula-panel a[href*="{asked.json()["approval_id"]}"]')
+    decide.click(timeout=ANSWER_MS)
+    expect(chat.page.get_by_text(f"{person}-victim")).to_be_visible(timeout=ANSWER_MS)
+    chat.page.get_by_label("What should change").fill("Only lock the account")
+    chat.page.get_by_label("What should change").press("Enter")
+    expect(chat.page.get_by_text(f"Changes requested by {person}")).to_be_visible()
+    assert chat.fits()
+    assert f"{person}-victim" in people(site)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from nebula.errors import InvalidInput, NotAuthenticated
 from nebula.settings import Settings
+from ui.cli.beacon import running
 
 if TYPE_CHECKING:
     from nebula.app import App
@@ -78,9 +79,15 @@ async def people() -> "AsyncIterator[tuple[Auth, Database]]":
     from nebula.auth.service import Auth
     from nebula.db.open import open_database
 
-    settings = read_settings()
+    settings = await asyncio.to_thread(_as_served, read_settings())
     async with open_database(settings, application="nebula-terminal") as database:
         yield Auth(database, settings), database
+
+
+def _as_served(settings: Settings) -> Settings:
+    """Let links lead to the server that runs, which may listen elsewhere than the settings say."""
+    server = None if settings.public_url else running(settings.home)
+    return settings.model_copy(update={"public_url": server.url}) if server else settings
 
 
 async def operator(auth: "Auth") -> "Principal":

@@ -76,6 +76,7 @@ def test_one_command_on_a_fresh_folder_serves_talks_and_leaves_nothing_running(
         second = fresh.run("up", "--port", "0")
         assert second.returncode == 6
         assert "already runs" in second.stderr
+        assert fresh.run("user", "link", "admin").stdout.startswith(f"{base}/api/auth/link/")
         talked = fresh.run("chat", "check GPU status")
         assert talked.returncode == 0, talked.stderr
         assert "gpu_status" in talked.stdout

@@ -86,7 +86,9 @@ export default function SystemPanel() {
         {state.approvals.length === 0 && <p className="dim">No approvals wait.</p>}
         <ul>{state.approvals.map((one) => (
           <li key={one.id}><i className="dot" data-health="slow" /><code>{one.tool}</code>
-            {one.session_id ? <a href={`/thread/${one.session_id}`}>open</a> : <span>{one.asked_by}</span>}</li>
+            <span>{one.asked_by}</span>
+            {one.session_id ? <a href={`/thread/${one.session_id}`}>open</a>
+              : <a href={`/api/approvals/${one.id}/page`}>decide</a>}</li>
         ))}</ul>
       </section>
       <section><h3>Jobs</h3><p className="dim">No jobs yet. Long work shows up here.</p></section>
