@@ -32,6 +32,11 @@ commands:
 #    extra_args: true
 #    gpu: true            # runs under a lease of a card only
 
+# Into which folders Jarvis may download models, by the kind of service that reads them:
+# ComfyUI's `models`, the folder SD WebUI is in.
+#models:
+#  comfyui: /home/me/ComfyUI/models
+
 # Which services Jarvis may install here: of those this agent has a recipe for.
 recipes: {recipes}
 """
@@ -115,6 +120,8 @@ class Config:
     services: dict[str, ServiceSpec] = field(default_factory=dict)
     recipes: tuple[str, ...] | None = None
     """None = every recipe that is there."""
+    models: dict[str, str] = field(default_factory=dict)
+    """Kind of service → the folder into which its models may be downloaded."""
 
     def command(self, name: str) -> Command:
         """Return an allowed command; raises Unknown."""
@@ -189,6 +196,7 @@ class Home:
                 commands={n: _command(n, v) for n, v in (document.get("commands") or {}).items()},
                 services={n: _service(n, v) for n, v in services.items()},
                 recipes=None if recipes is None else tuple(str(r) for r in recipes),
+                models={str(n): str(f) for n, f in (document.get("models") or {}).items()},
             )
         except AgentError as error:
             raise BadConfig(f"{self.config_file.name}: {error}") from error

@@ -10,7 +10,8 @@ from node.protocol import TaskRequest
 from node.recipes import Recipe, recipe, recipes
 
 _ROOT = Path(__file__).resolve().parents[1]
-INSTALL, REMOVE = "install:", "remove:"
+INSTALL, REMOVE, MODEL = "install:", "remove:", "model:"
+_PYTHON = {"PYTHONPATH": str(_ROOT), "PYTHONUNBUFFERED": "1"}
 
 
 class Work:
@@ -29,6 +30,8 @@ class Work:
         for prefix in (INSTALL, REMOVE):
             if request.command.startswith(prefix):
                 return self._deploy(prefix, request)
+        if request.command.startswith(MODEL):
+            return self._model(request)
         command = self._home.config().command(request.command)
         return command.with_args(request.args), dict(command.env), command.cwd
 
@@ -45,7 +48,22 @@ class Work:
         found = self.recipe(request.command.removeprefix(prefix))
         argv = (sys.executable, "-m", "node", prefix.rstrip(":"), found.name)
         home = str(self._home.path.resolve())
-        return (*argv, "--home", home), {"PYTHONPATH": str(_ROOT), "PYTHONUNBUFFERED": "1"}, home
+        return (*argv, "--home", home), dict(_PYTHON), home
+
+    def _model(self, request: TaskRequest) -> tuple[tuple[str, ...], Mapping[str, str], str | None]:
+        """Download a model into the folder that the owner names for a kind of service."""
+        kind = request.command.removeprefix(MODEL)
+        folder = self._home.config().models.get(kind)
+        if folder is None:
+            raise NotAllowed(
+                f"This machine's owner names no folder for models of {kind[:40]!r}",
+                hint=f"Add it to the node's config.yml: `models: {{{kind[:40]}: /path/of/models}}`.",
+            )
+        if len(request.args) != 4:
+            raise BadRequest("A model takes an address, a path, a checksum and a size")
+        home = str(self._home.path.resolve())
+        argv = (sys.executable, "-m", "node.models", "--", folder, *request.args)
+        return argv, dict(_PYTHON), home
 
     def recipe(self, name: str) -> Recipe:
         """Return a recipe that may be installed here; raises Unknown or NotAllowed."""

@@ -64,9 +64,10 @@ class FileServer:
             return Response("<html>Sign in</html>", media_type="text/html; charset=utf-8")
         if faults.corrupt:
             content = content[:-1] + bytes([content[-1] ^ 1])
-        start = 0
+        start, stop = 0, len(content)
         if asked and not faults.no_ranges:
-            start = int(asked.removeprefix("bytes=").removesuffix("-"))
+            first, _, last = asked.removeprefix("bytes=").partition("-")
+            start, stop = int(first), int(last) + 1 if last else len(content)
             if faults.gone_range or start >= len(content):
                 faults.gone_range = max(0, faults.gone_range - 1)
                 return Response(
@@ -75,10 +76,10 @@ class FileServer:
             if faults.wrong_range:
                 faults.wrong_range -= 1
                 start = max(0, start - 7)
-        return self._send(content, start, partial=bool(asked) and not faults.no_ranges)
+        return self._send(content, start, stop, partial=bool(asked) and not faults.no_ranges)
 
-    def _send(self, content: bytes, start: int, *, partial: bool) -> Response:
-        rest = content[start:]
+    def _send(self, content: bytes, start: int, stop: int, *, partial: bool) -> Response:
+        rest = content[start:stop]
         headers = {"Accept-Ranges": "bytes", "ETag": '"x"'}
         if self.faults.longer:
             rest += bytes(self.faults.longer)
@@ -87,7 +88,7 @@ class FileServer:
         if self.faults.packed:
             headers["Content-Encoding"] = "gzip"
         if partial:
-            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(content)}"
         return StreamingResponse(
             self._pieces(rest),
             206 if partial else 200,

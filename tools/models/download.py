@@ -139,6 +139,24 @@ class Downloader:
             seconds=seconds,
         )
 
+    async def address(self, wanted: Wanted) -> str:
+        """Return the address behind the hub's, which serves the file without a token for a while.
+
+        Raises:
+            NebulaError: as the hub says; nothing is read of the file itself.
+        """
+        async with self._fetch.stream(
+            wanted.url,
+            headers={"Range": "bytes=0-0"},
+            credentials=wanted.credentials,
+            trusted=wanted.trusted,
+            stall=self._settings.stall_seconds,
+        ) as answer:
+            if answer.status not in {200, 206}:
+                refusal = self._refusal(wanted, answer)
+                raise refusal.error if isinstance(refusal, _Broken) else refusal
+            return answer.url
+
     async def _there(self, wanted: Wanted, final: Path, progress: Progress) -> Downloaded | None:
         """Say that the file is there already; refuse when the name belongs to another one."""
         stat = await in_thread(_lstat, final)

@@ -20,6 +20,7 @@ from tools.models.ollama import OllamaModels
 from tools.models.part import Checksum
 from tools.models.places import Place, make_parents, place_for, services_named
 from tools.models.reference import Reference, Source, ollama_name, read_reference
+from tools.models.remote import RemotePlace, store
 from tools.models.schemas import DownloadReport, StoredFile
 from tools.models.settings import ModelsSettings
 
@@ -91,7 +92,12 @@ class _Fetch:
     """One download from a hub: its files one after the other, as one progress."""
 
     def __init__(
-        self, ctx: "Context", hub: Hub, offer: Offer, chosen: Chosen, place: Place
+        self,
+        ctx: "Context",
+        hub: Hub,
+        offer: Offer,
+        chosen: Chosen,
+        place: Place | RemotePlace,
     ) -> None:
         self._ctx = ctx
         self._hub = hub.hub
@@ -108,10 +114,8 @@ class _Fetch:
         stored: list[StoredFile] = []
         for file, below in self._chosen.files:
             self._now = file.size or 0
-            got = await self._file(file, below)
+            stored.append(await self._stored(file, below))
             self._done += self._now
-            stored.append(_stored(self._place, got))
-            await self._ctx.job_log(_line(got))
         offer, place = self._offer, self._place
         return DownloadReport(
             source=offer.source.value,
@@ -140,17 +144,26 @@ class _Fetch:
             return [f"{spec.name} does not answer; it shows the file after its start."]
         return [f"{spec.name} shows it after its list of models is refreshed."]
 
-    async def _file(self, file: OfferedFile, below: PurePosixPath) -> Downloaded:
-        final = self._place.path(below)
-        await in_thread(make_parents, self._place, final)
-        wanted = self._wanted(file, file.url)
+    async def _stored(self, file: OfferedFile, below: PurePosixPath) -> StoredFile:
+        """Store one file where it belongs; an address that is gone has another one."""
         try:
-            return await self._downloader.download(wanted, final, self._progress)
+            return await self._from(file, below, file.url)
         except NotFound:
             if not file.fallback:
                 raise
-            other = self._wanted(file, file.fallback)
-            return await self._downloader.download(other, final, self._progress)
+            return await self._from(file, below, file.fallback)
+
+    async def _from(self, file: OfferedFile, below: PurePosixPath, url: str) -> StoredFile:
+        wanted, place = self._wanted(file, url), self._place
+        if isinstance(place, RemotePlace):
+            return await store(
+                self._ctx, self._downloader, place, wanted=wanted, file=file, below=below
+            )
+        final = place.path(below)
+        await in_thread(make_parents, place, final)
+        got = await self._downloader.download(wanted, final, self._progress)
+        await self._ctx.job_log(_line(got))
+        return _stored(place, got)
 
     def _wanted(self, file: OfferedFile, url: str) -> Wanted:
         # Git's blob id hashes the size as well, so it serves only where the size is exact.

@@ -109,7 +109,7 @@ class OllamaModels:
             NebulaError: as the server says, or when it broke off too often.
         """
         failures = 0
-        pull = _Pull(model, progress)
+        pull = Pull(model, progress)
         while True:
             before = pull.done
             try:
@@ -128,7 +128,7 @@ class OllamaModels:
                 await asyncio.sleep(wait)
 
     async def _lines(
-        self, model: str, settings: ModelsSettings, pull: "_Pull"
+        self, model: str, settings: ModelsSettings, pull: "Pull"
     ) -> AsyncGenerator[Mapping[str, Any], None]:
         url = f"{self._wire.url}/api/pull"
         body = {"model": model, "stream": True}
@@ -168,7 +168,7 @@ class OllamaModels:
 
 
 @dataclass
-class _Pull:
+class Pull:
     """How far a pull is: the layers seen so far as one fraction that never goes back."""
 
     model: str

@@ -13,6 +13,7 @@ from nebula.services.folders import LAYOUTS, ModelKind, layout
 from nebula.services.map import ServiceMap, ServiceSpec
 from tools.models.naming import PART, WEIGHTS, ending_of
 from tools.models.part import storage
+from tools.models.remote import RemotePlace, remote_places
 
 _MOST_FILES: Final = 20_000
 _DEEPEST: Final = 6
@@ -76,8 +77,12 @@ def services_named(
     return found
 
 
-def place_for(directory: ServiceDirectory, kind: ModelKind, among: Sequence[ServiceSpec]) -> Place:
+def place_for(
+    directory: ServiceDirectory, kind: ModelKind, among: Sequence[ServiceSpec]
+) -> Place | RemotePlace:
     """Choose the one folder of these services where a kind of model belongs, and check it.
+
+    Folders of this machine go before those of others, unless a service or node was named.
 
     Raises:
         Conflict: when none of them has such a folder that can be written here.
@@ -89,6 +94,12 @@ def place_for(directory: ServiceDirectory, kind: ModelKind, among: Sequence[Serv
     if len(ready) > 1:
         names = ", ".join(s.name for s in ready)
         raise InvalidInput(f"Several services keep {kind} here", hint=f"Say which: {names}.")
+    far = remote_places(services, kind, able) if not ready else []
+    if len(far) == 1:
+        return far[0]
+    if far:
+        names = ", ".join(f"{p.service} on {p.node}" for p in far)
+        raise InvalidInput(f"Several machines keep {kind}", hint=f"Say which: {names}.")
     if not ready:
         raise _no_place(services, kind, among, able)
     return checked_place(ready[0], kind)
@@ -106,8 +117,8 @@ def _no_place(
     spec = able[0]
     if not _local(services, spec):
         return Conflict(
-            f"{spec.name} runs on {spec.node}, and files are stored on this machine only so far",
-            hint=f"Run Jarvis on {spec.node}, or put the file there yourself.",
+            f"{spec.name} runs on {spec.node}, which has no agent that could store files there",
+            hint=f"Let {spec.node} join (nodes_bootstrap), or put the file there yourself.",
         )
     return Conflict(
         f"Where {spec.name} keeps its models is not known",

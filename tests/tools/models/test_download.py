@@ -269,11 +269,15 @@ async def test_a_refusal_is_final_and_says_what_to_do(
     assert len(site.files.ranges) == 1
 
 
-@pytest.mark.parametrize("fault", ["page", "packed", "longer"])
-async def test_what_is_not_the_announced_file_is_refused(tmp_path: Path, fault: str) -> None:
+@pytest.mark.parametrize(
+    ("fault", "said"), [("page", "web page"), ("packed", "encoding"), ("longer", "sends more")]
+)
+async def test_what_is_not_the_announced_file_is_refused(
+    tmp_path: Path, fault: str, said: str
+) -> None:
     async with open_lab() as (site, downloader, wanted):
         setattr(site.files.faults, fault, 10)
-        with pytest.raises(UpstreamRejected):
+        with pytest.raises(UpstreamRejected, match=said):
             await downloader.download(wanted, tmp_path / "m.safetensors", Told())
     assert not (tmp_path / "m.safetensors").exists()
 

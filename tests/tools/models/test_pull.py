@@ -18,7 +18,7 @@ from nebula.errors import (
 from tests.fakes.ollama import FakeOllama
 from tests.fakes.serve import refusing, serve
 from tests.tools.models.test_download import Told, limits
-from tools.models.ollama import OllamaModels
+from tools.models.ollama import OllamaModels, Pull
 
 
 @asynccontextmanager
@@ -42,6 +42,19 @@ async def test_the_layers_of_a_pull_are_one_progress_that_never_goes_back() -> N
     fractions = [f for f, _ in told.lines if f is not None]
     assert fractions == sorted(fractions) and fractions[-1] == 1.0
     assert told.lines[-1][1] == "new:1b: success"
+
+
+async def test_a_small_layer_before_a_large_one_does_not_turn_the_progress_back() -> None:
+    pull = Pull("new:1b", Told())
+    seen: list[float] = []
+    for digest, total in (("aa", 100), ("bb", 10_000)):
+        for done in (0, total // 2, total):
+            line = {"status": f"pulling {digest}", "digest": digest, "total": total}
+            await pull.take({**line, "completed": done})
+            seen.append(pull.fraction or 0.0)
+    assert seen == sorted(seen) and seen[2] == 0.99
+    await pull.take({"status": "success"})
+    assert pull.fraction == 1.0
 
 
 async def test_a_pull_that_breaks_off_is_gone_on_with() -> None:
