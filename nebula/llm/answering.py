@@ -219,10 +219,15 @@ class _Answer:
             self.usage = message.usage_metadata
         if keep:
             return True
-        message.usage_metadata = None
-        message.response_metadata = {}
-        message.id = None
-        chunk.generation_info = None
+        # Assigning to these models is dear, and most chunks have no extras.
+        if message.usage_metadata:
+            message.usage_metadata = None
+        if message.response_metadata:
+            message.response_metadata = {}
+        if message.id is not None:
+            message.id = None
+        if chunk.generation_info is not None:
+            chunk.generation_info = None
         for piece in message.tool_call_chunks:
             key = piece["index"] if piece["index"] is not None else object()
             self._arguments.setdefault(key, []).append(piece["args"] or "")

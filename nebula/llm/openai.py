@@ -91,7 +91,7 @@ class OpenAIProvider:
             body = json.dumps(_request(chat, prompt), ensure_ascii=False).encode()
             async with aclosing(self._events(body)) as events:
                 async for event in events:
-                    chunk = chat._convert_chunk_to_generation_chunk(event, _chunk_class(), None)
+                    chunk = _chunk(chat, event)
                     if chunk is not None:
                         yield chunk
         except httpx.HTTPError as error:
@@ -253,10 +253,15 @@ def _words(event: dict[str, Any]) -> str | None:
     return content if isinstance(content, str) and delta.keys() <= {"role", "content"} else None
 
 
-def _chunk_class() -> type:
+def _chunk(chat: "ChatOpenAI", event: dict[str, Any]) -> "ChatGenerationChunk | None":
     from langchain_core.messages import AIMessageChunk
+    from langchain_core.outputs import ChatGenerationChunk
 
-    return AIMessageChunk
+    words = _words(event)
+    if words is not None:
+        # Nearly every event: reading it here costs a third of what langchain-openai takes.
+        return ChatGenerationChunk(message=AIMessageChunk(content=words))
+    return chat._convert_chunk_to_generation_chunk(event, AIMessageChunk, None)
 
 
 def _as_event(whole: dict[str, Any]) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
-from nebula.llm.command.slots import Slot, SlotValues, says_of, slots_of
+from nebula.llm.command.slots import Slot, SlotValue, SlotValues, says_of, slots_of
 from nebula.tool.definition import AnyTool, BadDeclaration
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Templates:
     def known(self, parameter: str) -> list[tuple[str, str]]:
         """Return (spoken form, value) of everything known for a parameter at this moment."""
         values = self._values.get(parameter)
-        return says_of(values()) if values is not None else []
+        return list(_forms(tuple(values()))) if values is not None else []
 
     def _of(self, tool: AnyTool) -> _Compiled:
         known = self._compiled.get(tool.name)
@@ -105,6 +106,12 @@ class Templates:
                 made = TextSlotList.from_tuples(said, allow_template=False, name=name)
                 self._lists[name] = (forms, made)
         return {name: made for name, (_, made) in self._lists.items()}
+
+
+@lru_cache(maxsize=64)
+def _forms(values: tuple[SlotValue, ...]) -> tuple[tuple[str, str], ...]:
+    """Say known values; they are asked for in every turn and seldom change."""
+    return tuple(says_of(values))
 
 
 def _opened(closed: "dict[str, SlotList]") -> "Iterator[tuple[str, dict[str, SlotList]]]":
