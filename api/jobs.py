@@ -28,6 +28,8 @@ _LOG_TAIL = 200
 class JobSnapshot(BaseModel):
     """A job as it is, with the end of its log and its result as its tool shows it."""
 
+    number: int
+    """The last event that is in it."""
     job: Job
     log: list[LogLine]
     blocks: list[Block]
@@ -64,11 +66,10 @@ async def _frames(
 ) -> AsyncIterator[bytes]:
     stream = stream_of(job.id)
     if after is None:
-        # The number first: what happens in between is told twice rather than not at all.
-        after = await parts.events.last(stream)
-        job = await parts.jobs.get(job.id, principal)
-        yield await _whole(parts, principal, job, after)
-        if job.state.ended:
+        whole = await snapshot(parts, principal, job.id)
+        after = whole.number
+        yield frame("job", whole.model_dump_json(), number=str(after))
+        if whole.job.state.ended:
             return
     elif job.state.ended:
         # Its events may be pruned, so nothing is waited for.
@@ -86,10 +87,22 @@ async def _frames(
                 return
 
 
-async def _whole(parts: Parts, principal: Principal, job: Job, number: int) -> bytes:
+async def snapshot(parts: Parts, principal: Principal, job_id: str) -> JobSnapshot:
+    """Return a job that the principal may see; NotFound otherwise."""
+    await parts.jobs.get(job_id, principal)
+    # The number first: what happens in between is told twice rather than not at all.
+    number = await parts.events.last(stream_of(job_id))
+    return await _snapshot(parts, principal, await parts.jobs.get(job_id, principal), number)
+
+
+async def _snapshot(parts: Parts, principal: Principal, job: Job, number: int) -> JobSnapshot:
     log = await parts.jobs.log(job.id, principal, last=_LOG_TAIL)
-    snapshot = JobSnapshot(job=job, log=log, blocks=_blocks(parts, job))
-    return frame("job", snapshot.model_dump_json(), number=str(number))
+    return JobSnapshot(number=number, job=job, log=log, blocks=_blocks(parts, job))
+
+
+async def _whole(parts: Parts, principal: Principal, job: Job, number: int) -> bytes:
+    shown = await _snapshot(parts, principal, job, number)
+    return frame("job", shown.model_dump_json(), number=str(number))
 
 
 def _blocks(parts: Parts, job: Job) -> list[Block]:

@@ -14,11 +14,12 @@ from langchain_core.messages import ToolMessage
 from langgraph.types import Command, interrupt
 
 from graphs.context import ThreadState, TurnContext, joined, labels_of
-from graphs.events import ToolEvent
+from graphs.events import JobEvent, ToolEvent
 from graphs.schemas import Schema
 from graphs.wording import error_markdown, error_text, result_text
 from nebula.auth.principal import Caller
 from nebula.errors import ApprovalRequired, NebulaError, NotFound, PermissionDenied, RateLimited
+from nebula.jobs.job import JobHandle
 from nebula.policy.labels import Label
 from nebula.tool.definition import AnyTool, Effect
 from nebula.tool.render import to_markdown
@@ -75,6 +76,15 @@ async def _run(request: ToolCallRequest, turn: TurnContext) -> Answer:
     turn.emit(
         call.event("done", blocks=blocks, result=result.model_dump(mode="json", exclude_none=True))
     )
+    if isinstance(result, JobHandle):
+        turn.emit(
+            JobEvent(
+                job_id=result.job_id,
+                tool=result.tool,
+                state=result.state.value,
+                message=result.message,
+            )
+        )
     outside = tool.outside and result.origin() is Label.OUTSIDE
     text = result_text(tool, result, blocks, outside=outside)
     shown = {

@@ -5,7 +5,7 @@ from typing import Any
 import chainlit as cl
 from chainlit.types import ThreadDict
 
-from ui.chat import decisions, door, offers, panel, stop, talk, watch
+from ui.chat import decisions, door, jobs, offers, panel, stop, talk, watch
 from ui.chat.history import History
 from ui.chat.icons import picture_of
 
@@ -66,6 +66,12 @@ async def window_said(message: Any) -> None:
 async def decided(action: cl.Action) -> dict[str, Any]:
     """Take an approval card's answer."""
     return await decisions.decide(action.payload)
+
+
+@cl.action_callback("job_ended")
+async def job_ended(action: cl.Action) -> None:
+    """Show what a job made, when its card saw it end."""
+    await jobs.show_result(action.payload)
 
 
 @cl.action_callback("resume")

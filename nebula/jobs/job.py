@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from pydantic import BaseModel, Field
 
+from nebula.policy.labels import Label
 from nebula.tool.result import Block, JobProgress, Result
 
 
@@ -94,3 +95,7 @@ class JobHandle(Result):
         """Show the job; doors keep it up to date."""
         state = self.state.value
         return [JobProgress(job_id=self.job_id, tool=self.tool, state=state, message=self.message)]
+
+    def origin(self) -> Label:
+        """A handle holds nothing that a tool read outside."""
+        return Label.SYSTEM

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
 from graphs.events import PlanStep
-from nebula.tool.render import to_markdown
+from nebula.tool.render import escape
 from nebula.tool.result import Block, Choices, Image, JobProgress, Markdown, Plot, Table
 from ui.chat.screen import Element
 
@@ -20,8 +20,16 @@ _TASK_STATUS = {
 
 
 def text_of(blocks: Iterable[Block]) -> str:
-    """Return the Markdown paragraphs among the blocks, and a line for each job."""
-    return to_markdown([b for b in blocks if isinstance(b, Markdown | JobProgress)])
+    """Return the Markdown paragraphs among the blocks, and a word about a job: it has a card."""
+    return "\n\n".join(
+        _said(block) for block in blocks if isinstance(block, Markdown | JobProgress)
+    )
+
+
+def _said(block: Markdown | JobProgress) -> str:
+    if isinstance(block, Markdown):
+        return block.text
+    return escape(block.message) or "It goes on in the background; the card above follows it."
 
 
 def elements_of(blocks: Sequence[Block], for_id: str) -> list[Element]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from nebula.auth.principal import Principal
 from nebula.errors import NebulaError, NotAuthenticated
 from nebula.gpu.snapshot import GpuReading, GpuSnapshot, NodeSnapshot
+from nebula.jobs.job import JobState
 from ui.chat import door, elements
 from ui.chat.gate import COOKIE
 
@@ -50,12 +51,25 @@ class ApprovalLine(BaseModel):
     expires_at: datetime
 
 
+class JobLine(BaseModel):
+    """A job that waits or runs; why it waits, or what it does."""
+
+    id: str
+    tool: str
+    state: str
+    fraction: float | None
+    said: str
+    owner: str | None
+    session_id: str | None
+
+
 class PanelState(BaseModel):
     """What the panel shows; None where the person may not look."""
 
     cards: list[Card] | None = None
     services: list[ServiceLine] | None = None
     approvals: list[ApprovalLine] = []
+    jobs: list[JobLine] | None = None
     problems: list[str] = []
 
 
@@ -86,6 +100,8 @@ async def _state(principal: Principal) -> PanelState:
         for one in waiting
     ]
     try:
+        if principal.can("jobs:read"):
+            shown.jobs = await _jobs(principal)
         if principal.can("gpu:read"):
             shown.cards = list(_cards(await parts.broker.snapshot()))
         if principal.can("services:read"):
@@ -110,6 +126,24 @@ def _card(node: NodeSnapshot, gpu: GpuReading) -> Card:
         temperature=gpu.temperature,
         holds=[r.label for r in node.residents if r.gpu == gpu.index],
     )
+
+
+async def _jobs(principal: Principal) -> list[JobLine]:
+    jobs = door.app().parts.jobs
+    running = await jobs.list(principal, state=JobState.RUNNING, limit=20)
+    waiting = await jobs.list(principal, state=JobState.QUEUED, limit=20)
+    return [
+        JobLine(
+            id=job.id,
+            tool=job.tool,
+            state="stopping" if job.cancel_requested else job.state.value,
+            fraction=job.progress.fraction,
+            said=job.waits_because if job.state is JobState.QUEUED else job.progress.message,
+            owner=None if job.owner_id == principal.id else job.owner_name,
+            session_id=job.session_id if job.owner_id == principal.id else None,
+        )
+        for job in [*running, *reversed(waiting)]
+    ]
 
 
 async def _services() -> list[ServiceLine]:

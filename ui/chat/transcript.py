@@ -9,6 +9,7 @@ from memory.sessions import Message
 from nebula.auth.principal import Principal
 from nebula.tool.approvals import Approval
 from ui.chat import door
+from ui.chat.jobs import results_of
 from ui.chat.screen import Recording, Step, with_thread
 from ui.chat.turn import Turn
 
@@ -28,7 +29,7 @@ async def drawn(session_id: str, principal: Principal) -> Drawn:
         if message.role == "user":
             await recording.step(_said(message))
         else:
-            await _replay(message, by_call, recording)
+            await _replay(message, by_call, recording, principal)
     return with_thread(recording.steps, session_id), with_thread(recording.elements, session_id)
 
 
@@ -50,12 +51,15 @@ def _said(message: Message) -> Step:
     }
 
 
-async def _replay(message: Message, approvals: dict[str, Approval], recording: Recording) -> None:
+async def _replay(
+    message: Message, approvals: dict[str, Approval], recording: Recording, principal: Principal
+) -> None:
     turn = Turn(recording, run_id=f"run-{message.id}", at=_moment(message.created_at))
     await turn.begin()
     for call in message.tool_calls:
         record = call.model_dump(include={"call_id", "name", "arguments", "status", "error"})
         await turn.show(ToolEvent(**record, blocks=call.blocks))
+        await results_of(call.blocks, principal, recording, f"run-{message.id}")
         if approval := approvals.get(call.call_id):
             await turn.show(ask_of(approval))
     if message.text or message.blocks:

@@ -20,12 +20,11 @@ from graphs.events import (
     ToolEvent,
 )
 from nebula.tool.render import escape, to_markdown
-from nebula.tool.result import Block, Image, Plot
+from nebula.tool.result import Block, Image, JobProgress, Plot
 from ui.chat import elements
 from ui.chat.icons import icon_of
+from ui.chat.jobs import AUTHOR, cards_of
 from ui.chat.screen import Screen, Step
-
-AUTHOR = "Jarvis"
 
 
 def now() -> str:
@@ -45,6 +44,7 @@ class Turn:
         self._tools: dict[str, Step] = {}
         # Results by the text that says the same: an answer that only repeats one is shown as it.
         self._shown: dict[str, Sequence[Block]] = {}
+        self._jobs: set[str] = set()
         self._turn_id = run_id
 
     async def begin(self, parent_id: str | None = None) -> None:
@@ -105,6 +105,8 @@ class Turn:
         pictures = [block for block in event.blocks if isinstance(block, Plot | Image)]
         for element in elements.elements_of(pictures, event.call_id):
             await self._screen.element(element)
+        for card in cards_of(event.blocks):
+            await self._job_card(card, f"{card.job_id}-{event.call_id}")
 
     @show.register
     async def _approval(self, event: ApprovalEvent) -> None:
@@ -116,10 +118,21 @@ class Turn:
 
     @show.register
     async def _job(self, event: JobEvent) -> None:
-        message_id = f"job-{event.job_id}"
+        if event.job_id not in self._jobs:  # else its card follows it by itself
+            card = JobProgress(
+                job_id=event.job_id,
+                tool=event.tool,
+                state=event.state,
+                fraction=event.progress,
+                message=event.message,
+            )
+            await self._job_card(card, event.job_id)
+
+    async def _job_card(self, job: JobProgress, name: str) -> None:
+        self._jobs.add(job.job_id)
+        message_id = f"job-{name}"
         await self._screen.step(self._message(message_id, ""))
-        props = event.model_dump(exclude={"seq", "type"})
-        card = elements.custom("JobCard", f"card-{event.job_id}", props)
+        card = elements.custom("JobCard", f"card-{name}", job.model_dump(exclude={"kind"}))
         await self._screen.element({**card, "forId": message_id})
 
     @show.register

@@ -44,8 +44,39 @@ function Gpu({ card }) {
   )
 }
 
+const plain = (text) => String(text ?? "").replace(/[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g, "·")
+
+function JobLine({ job, read }) {
+  const [problem, setProblem] = useState("")
+  const [sent, setSent] = useState(false)
+  const share = job.fraction == null ? null : Math.round(job.fraction * 100)
+  const cancel = async () => {
+    setSent(true)
+    try {
+      const answer = await fetch(`/api/jobs/${encodeURIComponent(job.id)}/cancel`, { method: "POST", credentials: "same-origin" })
+      if (!answer.ok) { setProblem((await answer.json()).detail); setSent(false) }
+    } catch { setProblem("That did not arrive. Try again."); setSent(false) }
+    read()
+  }
+  return (
+    <li data-job={job.id} data-state={job.state}>
+      <div className="line"><code>{job.tool}</code>{job.owner && <em>{job.owner}</em>}<span>{job.state === "running" && share != null ? `${share}%` : job.state}</span></div>
+      {job.state !== "queued" && (
+        <div className="bar" role="progressbar" aria-label={`Progress of ${job.tool}`} aria-valuenow={share ?? undefined} data-open={share == null || undefined}>
+          <i style={{ width: `${share ?? 0}%` }} />
+        </div>
+      )}
+      <div className="line dim">
+        <span>{plain(problem || job.said || (job.state === "queued" ? "Starts as soon as a worker is free." : ""))}</span>
+        <button type="button" disabled={sent || job.state === "stopping"} onClick={cancel}>{sent || job.state === "stopping" ? "Stopping…" : "Cancel"}</button>
+      </div>
+    </li>
+  )
+}
+
 export default function SystemPanel() {
   const [state, setState] = useState(null)
+  const [times, setTimes] = useState(0)
   const [problem, setProblem] = useState("")
   useEffect(() => {
     let on = true
@@ -61,7 +92,7 @@ export default function SystemPanel() {
     read()
     const timer = setInterval(read, EVERY)
     return () => { on = false; clearInterval(timer) }
-  }, [])
+  }, [times])
   if (!state) return <div className="nebula-panel"><p className="dim">{problem || "Reading…"}</p></div>
   return (
     <div className="nebula-panel">
@@ -91,7 +122,12 @@ export default function SystemPanel() {
               : <a href={`/api/approvals/${one.id}/page`}>decide</a>}</li>
         ))}</ul>
       </section>
-      <section><h3>Jobs</h3><p className="dim">No jobs yet. Long work shows up here.</p></section>
+      {state.jobs && (
+        <section><h3>Jobs</h3>
+          {state.jobs.length === 0 && <p className="dim">Nothing runs or waits. Long work shows up here.</p>}
+          <ul className="jobs">{state.jobs.map((job) => <JobLine key={job.id} job={job} read={() => setTimes((n) => n + 1)} />)}</ul>
+        </section>
+      )}
     </div>
   )
 }
