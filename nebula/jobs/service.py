@@ -159,6 +159,11 @@ class Jobs:
             pass
         return await self.get(job_id, principal)
 
+    async def has_worker(self) -> bool:
+        """Say whether any worker is alive, in this process or another."""
+        async with self._db.session() as session:
+            return bool(await session.scalar(_ANY_WORKER))
+
     async def cancel(self, job_id: str, by: Principal) -> Job:
         """Cancel a job: at once while it waits, else as soon as its run has stopped.
 

@@ -22,16 +22,20 @@ approvals_app = typer.Typer(help="See and decide what waits for a person.", no_a
 users_app = typer.Typer(help="People who may sign in.", no_args_is_help=True)
 keys_app = typer.Typer(help="API keys for programs.", no_args_is_help=True)
 audit_app = typer.Typer(help="The log of everything that was done.", no_args_is_help=True)
+jobs_app = typer.Typer(help="Work in the background; alone, it lists the jobs.")
 new_app = typer.Typer(help="Write the beginning of something.", no_args_is_help=True)
 app.add_typer(approvals_app, name="approvals")
 app.add_typer(users_app, name="user")
 app.add_typer(keys_app, name="key")
 app.add_typer(audit_app, name="audit")
+app.add_typer(jobs_app, name="jobs")
 app.add_typer(new_app, name="new")
 app.add_typer(node.app, name="node")
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output")]
 ApprovalId = Annotated[str, typer.Argument(help="The approval's id, apr_…")]
+JobId = Annotated[str, typer.Argument(help="The job's id, job_…")]
+Detach = Annotated[bool, typer.Option("--detach", help="Do not wait for a job to end")]
 Comment = Annotated[str, typer.Option(help="A word about why")]
 
 
@@ -84,18 +88,21 @@ def chat(
 
 
 @app.command()
-def run(
+def run(  # noqa: PLR0917 - typer passes them by name
     tool: Annotated[str, typer.Argument(help="The tool's name; see 'jarvis tools'")],
     arg: Annotated[list[str] | None, typer.Option("--arg", "-a", help="key=value")] = None,
     json_args: Annotated[str, typer.Option(help="All arguments as one JSON object")] = "",
     call_id: Annotated[str, typer.Option(help="Repeat a call that waited for approval")] = "",
+    detach: Detach = False,
     as_json: Json = False,
 ) -> None:
     """Run one tool. Exit codes: 2 arguments, 3 waits, 4 denied, 5 not found, 6 conflict, 75 later."""
     from ui.cli.operator import run as run_async
     from ui.cli.run_tool import run_tool
 
-    work = run_tool(tool, arg or [], document=json_args, as_json=as_json, call_id=call_id)
+    work = run_tool(
+        tool, arg or [], document=json_args, as_json=as_json, call_id=call_id, detach=detach
+    )
     run_async(lambda: work)
 
 
@@ -272,6 +279,49 @@ def audit_verify(as_json: Json = False) -> None:
     from ui.cli.records import verify_audit
 
     raise typer.Exit(0 if run_async(lambda: verify_audit(as_json=as_json)) else 1)
+
+
+@jobs_app.callback(invoke_without_command=True)
+def jobs(
+    context: typer.Context,
+    state: Annotated[str, typer.Option(help="queued, running, succeeded, failed, …")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=500, help="At most so many")] = 20,
+    as_json: Json = False,
+) -> None:
+    """List the jobs, newest first."""
+    if context.invoked_subcommand is not None:
+        return
+    from ui.cli.jobs import list_jobs
+    from ui.cli.operator import run as run_async
+
+    run_async(lambda: list_jobs(state, limit=limit, as_json=as_json))
+
+
+@jobs_app.command("follow")
+def jobs_follow(job_id: JobId, as_json: Json = False) -> None:
+    """Show a job's progress until it ends, then its result."""
+    from ui.cli.jobs import follow
+    from ui.cli.operator import run as run_async
+
+    run_async(lambda: follow(job_id, as_json=as_json))
+
+
+@jobs_app.command("cancel")
+def jobs_cancel(job_id: JobId, as_json: Json = False) -> None:
+    """Stop a job that waits or runs."""
+    from ui.cli.jobs import cancel
+    from ui.cli.operator import run as run_async
+
+    run_async(lambda: cancel(job_id, as_json=as_json))
+
+
+@jobs_app.command("retry")
+def jobs_retry(job_id: JobId, detach: Detach = False, as_json: Json = False) -> None:
+    """Run a job that has ended once more, as a new job."""
+    from ui.cli.jobs import retry
+    from ui.cli.operator import run as run_async
+
+    run_async(lambda: retry(job_id, detach=detach, as_json=as_json))
 
 
 @new_app.command("feature")

@@ -18,13 +18,25 @@ if TYPE_CHECKING:
 
 
 async def run_tool(
-    name: str, pairs: Sequence[str] = (), *, document: str = "", as_json: bool, call_id: str = ""
+    name: str,
+    pairs: Sequence[str] = (),
+    *,
+    document: str = "",
+    as_json: bool,
+    call_id: str = "",
+    detach: bool = False,
 ) -> None:
-    """Run a tool and show its result."""
+    """Run a tool and show its result; one that became a job is followed, unless detached."""
+    from nebula.jobs.job import JobHandle
+
     async with seated() as seat:
         arguments = typed_arguments(seat.app.parts.registry.get(name), pairs, document)
         result = await run_asking(seat, name, arguments, call_id=call_id)
-        if as_json:
+        if isinstance(result, JobHandle):
+            from ui.cli.jobs import follow_handle
+
+            await follow_handle(seat, result, detach=detach, as_json=as_json)
+        elif as_json:
             sys.stdout.write(json.dumps(result.model_dump(mode="json"), ensure_ascii=False) + "\n")
         else:
             show_blocks(result.render(), console())

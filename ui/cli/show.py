@@ -49,7 +49,8 @@ def _table(block: Table) -> RichTable:
     )
     for index, column in enumerate(block.columns):
         # Ids and names stay whole, to be copied; sentences wrap.
-        whole = all(len(row[index]) <= 32 and " " not in row[index] for row in block.rows)
+        cells = [row[index] for row in block.rows]
+        whole = all(len(cell) <= (16 if " " in cell else 32) for cell in cells)
         drawn.add_column(Text(visible(column)), overflow="fold", no_wrap=whole)
     for row in block.rows:
         drawn.add_row(*(Text(visible(cell)) for cell in row))

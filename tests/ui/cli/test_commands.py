@@ -9,7 +9,18 @@ from tests.ui.cli.terminal import Terminal
 def test_help_names_every_command_and_imports_nothing_heavy(terminal: Terminal) -> None:
     shown = terminal.process("--help")
     assert shown.returncode == 0
-    for command in ("up", "chat", "run", "tools", "approvals", "doctor", "migrate", "user", "key"):
+    for command in (
+        "up",
+        "chat",
+        "run",
+        "jobs",
+        "tools",
+        "approvals",
+        "doctor",
+        "migrate",
+        "user",
+        "key",
+    ):
         assert re.search(rf"^\s+{command}\s", shown.stdout, re.M)
 
 
