@@ -116,20 +116,19 @@ class Tasks:
         return task.report
 
     async def _until(self, request: TaskRequest) -> float | None:
-        """Return until when a task may run; the control plane is asked when we do not know."""
+        """Return until when a task may run; for work on a card, the control plane is asked."""
         if request.gpu is None or request.token is None:
             if self._work.needs_gpu(request.command):
                 raise Refused(f"{request.command} runs under a lease of a card only")
             return None if request.lease_seconds is None else now() + request.lease_seconds
+        if self._leases.stale(request.gpu, request.token):
+            raise Refused(
+                f"The token {request.token} of card {request.gpu} belongs to the past",
+                hint="A newer lease was given out; ask for a new one.",
+            )
+        # Asked anew each time: a request that was long on its way may come after its lease's end.
+        await self._confirm()
         until = self._leases.until(request.gpu, request.token)
-        if until is None:
-            if request.token < (self._leases.highest(request.gpu) or request.token):
-                raise Refused(
-                    f"The token {request.token} of card {request.gpu} belongs to the past",
-                    hint="A newer lease was given out; ask for a new one.",
-                )
-            await self._confirm()
-            until = self._leases.until(request.gpu, request.token)
         if until is None:
             raise Refused(f"No lease with the token {request.token} holds on card {request.gpu}")
         self._leases.saw(request.gpu, request.token)

@@ -101,6 +101,10 @@ class AgentProcess:
     def configure(self, **config: Any) -> None:
         (self.home / "config.yml").write_text(json.dumps(config))
 
+    def insert_card(self, total: int, used: int = 0) -> None:
+        """Give the machine a graphics card, for the processes that are started from now on."""
+        (self.home / "cards.json").write_text(json.dumps([{"total": total, "used": used}]))
+
     async def start(self) -> None:
         """Run the agent until its doors answer."""
         log = (self.home / "agent.log").open("ab")
@@ -173,4 +177,12 @@ class AgentProcess:
         return [self.python, "-m", "node", command, *more, "--home", str(self.home)]
 
     def _env(self) -> dict[str, str]:
-        return {**os.environ, "PYTHONPATH": str(checkout()), "PYTHONDONTWRITEBYTECODE": "1"}
+        root = checkout()
+        cards = self.home / "cards.json"
+        path = [str(root / "tests/fakes/nvml_module")] if cards.exists() else []
+        return {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([*path, str(root)]),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "FAKE_NVML_CARDS": str(cards),
+        }

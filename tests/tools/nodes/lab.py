@@ -39,9 +39,11 @@ class Lab:
         assert isinstance(found, App)
         return found
 
-    async def agent(self, name: str = "pc", **config: Any) -> AgentProcess:
+    async def agent(self, name: str = "pc", *, card: int = 0, **config: Any) -> AgentProcess:
         """Join a machine with a fresh token, and wait until it was heard."""
         agent = AgentProcess(self.folder / name, self.url, name=name)
+        if card:
+            agent.insert_card(card)
         self.agents.append(agent)
         agent.configure(**config)
         token = await self.app.parts.nodes.create_token("admin")
