@@ -32,10 +32,11 @@ def reserve(request: Waiting, plan: Plan) -> bool:
     if plan.place.reservation is not None:
         return False
     if plan.room.need or plan.room.warm is None:
-        plan.place.reservation = Reservation(request.id, plan.at, plan.room.need)
+        keep(request, plan.place, plan.at, plan.room.need)
     return True
 
 
 def keep(request: Waiting, place: Place, at: float, need: int) -> None:
-    """Reserve a card for a request that running work makes room for."""
-    place.reservation = Reservation(request.id, at, need)
+    """Reserve a card for a request; what is idle by then must still be unloaded before its start."""
+    by = at - place.rules.leave_seconds
+    place.reservation = Reservation(request.id, request.label, by, need)

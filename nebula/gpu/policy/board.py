@@ -55,11 +55,13 @@ class Holder:
 class Reservation:
     """The place that the first blocked request of a card gets, which nothing may delay."""
 
-    __slots__ = ("at", "need", "request")
+    __slots__ = ("at", "label", "need", "request")
 
-    def __init__(self, request: str, at: float, need: int) -> None:
+    def __init__(self, request: str, label: str, at: float, need: int) -> None:
         self.request = request
+        self.label = label
         self.at = at
+        """When so much memory must be free, or idle and ready to be unloaded."""
         self.need = need
 
 

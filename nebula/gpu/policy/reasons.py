@@ -70,8 +70,10 @@ def _who(plan: Plan, board: Board) -> str:
 def behind(plan: Plan) -> str:
     """Say whom a request waits behind."""
     reserved = plan.place.reservation
-    ahead = f" kept for {reserved.request}" if reserved else " in use"
-    return f"waits for {spoken(plan.room.need)} on {plan.card}, which is{ahead}"
+    if reserved is None:
+        return f"waits for {spoken(plan.room.need)} on {plan.card}, which is in use"
+    what = f"{spoken(plan.room.need)} on {plan.card}" if plan.room.need else plan.card
+    return f"waits for {what}, which is kept for {reserved.label}"
 
 
 def stepping_aside(option: Option, asked: Sequence[Running]) -> str:
