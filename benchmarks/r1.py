@@ -13,7 +13,7 @@ import sys
 import time
 from dataclasses import replace
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -106,7 +106,7 @@ class Home(RuleBasedStateMachine):
         self._submit(kind, klass, run, owner, 0.0)
         self.world.ask()
 
-    @rule(kind=kinds, run=runs, number=st.integers(5, 40), every=st.floats(0.5, 6.0))
+    @rule(kind=kinds, run=runs, number=st.integers(4, 30), every=st.floats(0.5, 6.0))
     def floods(self, kind, run, number, every) -> None:
         for n in range(number):
             self._submit(kind, PriorityClass.CHAT, run, "c", n * every)
@@ -115,7 +115,8 @@ class Home(RuleBasedStateMachine):
     def _submit(self, kind, klass, run, owner, after) -> None:
         key, size, load, holds, stays, yields = kind
         options = tuple(
-            Option(c.id, int(size * GB), load, run, holds=holds) for c in self.world.cards.values()
+            Option(c.id, int(size * GB), load, run, holds=holds, stays=stays)
+            for c in self.world.cards.values()
         )
         self.world.submit(klass, key, options, owner=owner, yields=yields, stays=stays, after=after)
 
@@ -186,14 +187,14 @@ class Home(RuleBasedStateMachine):
         if world is None:
             return
         for name, job in world.jobs.items():
-            if world._waits(job) and _possible(world, job):
+            if world.waits(job) and _possible(world, job):
                 limit = _limit(world, job)
                 if world.now - job.waiting_since > limit:
                     raise Violation(
                         f"{name} ({job.wish.klass.name}) has waited "
                         f"{world.now - job.waiting_since:.0f} s, more than {limit:.0f} s"
                     )
-            elif world._waits(job):
+            elif world.waits(job):
                 job.waiting_since = world.now
 
     def teardown(self) -> None:
@@ -248,7 +249,7 @@ def machine(bug: str = "") -> type[Home]:
     return type("PlantedHome" if bug else "SoundHome", (Home,), {"bug": bug, "steps": 0})
 
 
-def check(planted: type[Home], examples: int, steps: int = 50) -> None:
+def check(planted: type[Home], examples: int, steps: int = 50, *, shrink: bool = False) -> None:
     """Run the machine; raises what it found."""
     chosen = settings(
         max_examples=examples,
@@ -258,6 +259,9 @@ def check(planted: type[Home], examples: int, steps: int = 50) -> None:
         database=None,
         suppress_health_check=list(HealthCheck),
         print_blob=False,
+        report_multiple_bugs=False,
+        # Whether something is found counts here, not the smallest way to it.
+        phases=[Phase.generate, *([Phase.shrink] if shrink else [])],
     )
     run_state_machine_as_test(planted, settings=chosen)
 

@@ -54,6 +54,8 @@ class Job:
     """The card and token of its newest lease."""
     finishes: int = 0
     cancelled: bool = False
+    running: bool = False
+    """It holds a lease that is not over."""
 
     @property
     def over(self) -> bool:
@@ -90,9 +92,12 @@ class HomeWorld:
         self.cards = {c.id: c for c in cards}
         self.jobs: dict[str, Job] = {}
         self.leases: dict[str, Lease] = {}
+        self.open: dict[str, Lease] = {}
+        """Those of them that the ledger counts, or whose work is on a card."""
         self.residents: dict[str, Loaded] = {}
         self.tokens = dict.fromkeys(self.cards, 0)
-        self.promise: tuple[str, float] | None = None
+        self.promise: tuple[str, float, float] | None = None
+        """What was first in the queue, its expected start, and when that was said."""
         self.trouble_until = 0.0
         """Predictions do not hold before this time."""
         self._numbers = count(1)
@@ -149,7 +154,7 @@ class HomeWorld:
     def snapshot(self) -> Snapshot:
         uses: dict[str, int] = {}
         running = []
-        for name, lease in self.leases.items():
+        for name, lease in self.open.items():
             if not lease.counted:
                 continue
             job = self.jobs[lease.job]
@@ -170,18 +175,14 @@ class HomeWorld:
                     lease.resident,
                 )
             )
-        loaded = tuple(replace(r, leases=uses.get(r.id, 0)) for r in self.residents.values())
-        waiting = tuple(self._wish(j) for j in self.jobs.values() if self._waits(j))
+        loaded = tuple(
+            replace(r, leases=uses[r.id]) if r.id in uses else r for r in self.residents.values()
+        )
+        waiting = tuple(j.wish for j in self.jobs.values() if self.waits(j))
         return Snapshot(self.now, tuple(self.cards.values()), loaded, tuple(running), waiting)
 
-    def _wish(self, job: Job) -> Waiting:
-        options = tuple(replace(o, run_seconds=job.remaining) for o in job.wish.options)
-        return replace(job.wish, options=options)
-
-    def _waits(self, job: Job) -> bool:
-        return not job.over and not any(
-            lease.job == job.wish.id and lease.state == "active" for lease in self.leases.values()
-        )
+    def waits(self, job: Job) -> bool:
+        return not (job.over or job.running)
 
     def _promised(self, decisions: Sequence[Decision]) -> None:
         """Check that what is first in the queue is never put off by what comes after it."""
@@ -196,12 +197,13 @@ class HomeWorld:
         )
         if self.now < self.trouble_until or overtaken:
             return
-        later = before is not None and before[0] == head.request
-        if later and before is not None and head.expected_start > before[1] + 0.01:
+        # Within one moment only what was started behind it can have changed its prospects.
+        same = before is not None and (before[0], before[2]) == (head.request, self.now)
+        if same and before is not None and head.expected_start > before[1] + 0.01:
             raise Violation(
                 f"{head.request} was promised {before[1]:.2f} and now {head.expected_start:.2f}"
             )
-        self.promise = (head.request, head.expected_start)
+        self.promise = (head.request, head.expected_start, self.now)
 
     # Doing
 
@@ -221,7 +223,7 @@ class HomeWorld:
 
     def _start(self, start: Start) -> None:
         job = self.jobs[start.request]
-        if not self._waits(job):
+        if not self.waits(job):
             raise Violation(f"{start.request} was started although it does not wait")
         card = self.cards[start.card]
         if not card.healthy or card.draining:
@@ -230,7 +232,7 @@ class HomeWorld:
         loading = 0.0 if resident else job.load
         if resident is not None:
             item = self.residents[resident]
-            users = sum(x.counted and x.resident == resident for x in self.leases.values())
+            users = sum(x.counted and x.resident == resident for x in self.open.values())
             if item.state != "loaded" or users >= item.parallel:
                 raise Violation(f"{start.request} uses {resident}, which has no place")
             self.residents[resident] = replace(item, vram=(item.vram or 0) + start.vram)
@@ -241,7 +243,8 @@ class HomeWorld:
         job.token = (start.card, self.tokens[start.card])
         begun, ends = self.now, self.now + loading + job.remaining
         name = f"{job.wish.id}.{job.attempt}"
-        self.leases[name] = Lease(
+        job.running = True
+        self.leases[name] = self.open[name] = Lease(
             job.wish.id,
             start.card,
             self.tokens[start.card],
@@ -270,6 +273,7 @@ class HomeWorld:
             reload_seconds=job.load,
             next_use=0.5,
             parallel=option.parallel,
+            since=self.now,
         )
 
         def ready() -> None:
@@ -281,10 +285,10 @@ class HomeWorld:
 
     def _evict(self, evict: Evict) -> None:
         item = self.residents[evict.loaded]
-        used = any(x.counted and x.resident == item.id for x in self.leases.values())
+        used = any(x.counted and x.resident == item.id for x in self.open.values())
         if item.pinned or used or item.state != "loaded":
             raise Violation(f"{item.id} was unloaded although it is pinned or in use")
-        self.residents[item.id] = replace(item, state="leaving")
+        self.residents[item.id] = replace(item, state="leaving", since=self.now)
         self._at(self.now + LEAVE_SECONDS, lambda: self._gone(item.id))
 
     def _gone(self, name: str) -> None:
@@ -306,6 +310,8 @@ class HomeWorld:
             return
         job = self.jobs[lease.job]
         job.remaining = max(0.5, job.remaining - max(0.0, self.now - lease.loaded_at))
+        options = tuple(replace(o, run_seconds=job.remaining) for o in job.wish.options)
+        job.wish = replace(job.wish, options=options)
         job.waiting_since = self.now
         self._end(lease)
 
@@ -332,6 +338,8 @@ class HomeWorld:
     def _end(self, lease: Lease) -> None:
         lease.state = "ended"
         lease.on_card = lease.counted = False
+        self.jobs[lease.job].running = False
+        self._close()
 
     def freeze(self, name: str) -> None:
         """Stop a holder (SIGSTOP, cable pulled): it renews nothing, its work stays on the card."""
@@ -346,6 +354,7 @@ class HomeWorld:
             return
         lease.state = "lost"
         job = self.jobs[lease.job]
+        job.running = False
         job.waiting_since = self.now
         if self.bug == "expiry frees at once":
             lease.counted = False
@@ -354,6 +363,10 @@ class HomeWorld:
     def _fence(self, name: str) -> None:
         """Let the agent kill what nobody renewed; only now is the memory free."""
         self.leases[name].on_card = self.leases[name].counted = False
+        self._close()
+
+    def _close(self) -> None:
+        self.open = {n: x for n, x in self.open.items() if x.counted or x.on_card}
 
     def wake(self, name: str) -> None:
         """Let a frozen holder go on: it believes in its lease and reports its work as done."""
@@ -369,7 +382,7 @@ class HomeWorld:
     def cancel(self, name: str) -> None:
         job = self.jobs[name]
         job.cancelled = True
-        for lease in self.leases.values():
+        for lease in list(self.open.values()):
             if lease.job == name and lease.state == "active" and not lease.frozen:
                 self._end(lease)
 
@@ -382,19 +395,18 @@ class HomeWorld:
             )
             used += sum(
                 x.vram
-                for x in self.leases.values()
+                for x in self.open.values()
                 if x.card == card.id and x.on_card and x.resident is None
             )
             if card.capacity is not None and used > card.capacity:
                 raise Violation(f"{card.id} holds {used} of {card.capacity}")
         for resident in self.residents.values():
-            users = [x for x in self.leases.values() if x.on_card and x.resident == resident.id]
+            users = [x for x in self.open.values() if x.on_card and x.resident == resident.id]
             if len(users) > resident.parallel:
                 raise Violation(f"{resident.id} serves {len(users)} at once")
-        for name, job in self.jobs.items():
-            active = [x for x in self.leases.values() if x.job == name and x.state == "active"]
-            if len(active) > 1 or job.finishes > 1:
-                raise Violation(f"{name} runs or was finished twice")
+        active = [x.job for x in self.open.values() if x.state == "active"]
+        if len(set(active)) < len(active):
+            raise Violation(f"a job runs twice: {sorted(active)}")
 
     def _at(self, when: float, what: Callable[[], None]) -> None:
         heapq.heappush(self._events, (when, next(self._numbers), what))

@@ -95,6 +95,7 @@ class Pictures:
                 run_seconds=self.run_seconds(need),
                 parallel=self.parallel(need.service),
                 holds=holds,
+                stays=need.service is not None,
             )
             for card in found
         )
@@ -144,6 +145,7 @@ class Pictures:
             reload_seconds=self.load_seconds(resident.target),
             next_use=_UNKNOWN_NEXT_USE if chance is None else chance,
             parallel=self.parallel(resident.service),
+            since=resident.changed,
         )
 
     def _running(self, lease: LeaseState, residents: set[str]) -> Running:

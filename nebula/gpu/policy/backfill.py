@@ -9,7 +9,7 @@ from nebula.gpu.policy.fit import Plan
 from nebula.gpu.policy.types import Waiting
 
 
-def allowed(plan: Plan, board: Board) -> bool:
+def allowed(request: Waiting, plan: Plan, board: Board) -> bool:
     """Say whether a plan leaves the reservation of its card as early as it is."""
     reserved = plan.place.reservation
     if reserved is None:
@@ -17,7 +17,16 @@ def allowed(plan: Plan, board: Board) -> bool:
     slack = 1 + board.rules.backfill_slack
     if plan.at + plan.seconds * slack <= reserved.at:
         return True
+    if _same_seat(request, reserved):
+        return False
     return plan.place.available(reserved.at) - _held(plan, reserved.at) >= reserved.need
+
+
+def _same_seat(request: Waiting, reserved: Reservation) -> bool:
+    """Say whether it would occupy what the reservation's own service must have free."""
+    if reserved.holds == "one":
+        return request.key[0] == reserved.request.key[0]
+    return reserved.holds == "models" and request.key == reserved.request.key
 
 
 def _held(plan: Plan, at: float) -> int:
@@ -32,11 +41,11 @@ def reserve(request: Waiting, plan: Plan) -> bool:
     if plan.place.reservation is not None:
         return False
     if plan.room.need or plan.room.warm is None:
-        keep(request, plan.place, plan.at, plan.room.need)
+        keep(request, plan.place, plan.at, plan.room.need, plan.option.holds)
     return True
 
 
-def keep(request: Waiting, place: Place, at: float, need: int) -> None:
+def keep(request: Waiting, place: Place, at: float, need: int, holds: str) -> None:
     """Reserve a card for a request; what is idle by then must still be unloaded before its start."""
     by = at - place.rules.leave_seconds
-    place.reservation = Reservation(request.id, request.label, by, need)
+    place.reservation = Reservation(request, by, need, holds)

@@ -7,10 +7,13 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from nebula.gpu.policy.rules import Rules
-from nebula.gpu.policy.types import Card, Key, Loaded, Running, Snapshot
+from nebula.gpu.policy.types import Card, Key, Loaded, Running, Snapshot, Waiting
 
 if TYPE_CHECKING:
     from nebula.gpu.policy.fit import Room
+
+# What should be done by now is expected in a moment.
+_SOON = 0.001
 
 
 class Holder:
@@ -41,6 +44,11 @@ class Holder:
             return self.ready
         return max(self.ready, self.ends[-self.item.parallel])
 
+    def gone_at(self, now: float, rules: Rules) -> float:
+        """Return when it has left the card."""
+        since = self.item.since if self.item.state == "leaving" else None
+        return max(now + _SOON, (now if since is None else since) + rules.leave_seconds)
+
     def use(self, until: float) -> None:
         """Note one more use, or the next one after those that are noted."""
         insort(self.ends, until)
@@ -55,11 +63,11 @@ class Holder:
 class Reservation:
     """The place that the first blocked request of a card gets, which nothing may delay."""
 
-    __slots__ = ("at", "label", "need", "request")
+    __slots__ = ("at", "holds", "need", "request")
 
-    def __init__(self, request: str, label: str, at: float, need: int) -> None:
+    def __init__(self, request: Waiting, at: float, need: int, holds: str) -> None:
         self.request = request
-        self.label = label
+        self.holds = holds
         self.at = at
         """When so much memory must be free, or idle and ready to be unloaded."""
         self.need = need
@@ -126,7 +134,7 @@ class Place:
             for holder in self.holders:
                 if holder.vram is None or (holder.item.pinned and not holder.going):
                     continue
-                at = self.now + self.rules.leave_seconds if holder.going else holder.idle_at
+                at = holder.gone_at(self.now, self.rules) if holder.going else holder.idle_at
                 found.append((at, holder.vram, holder))
             self.events = sorted(found, key=lambda event: event[:2])
         return self.events
@@ -149,18 +157,18 @@ class Place:
                     return max(at, self.now)
         return inf
 
-    def take(self, need: int, holder: Holder, until: float, *, new: bool) -> None:
-        """Note that a model takes or grows by so many bytes and is used until then.
+    def leaving_until(self) -> float:
+        """Return when everything that is being unloaded is gone."""
+        going = (h.gone_at(self.now, self.rules) for h in self.holders if h.going)
+        return max(going, default=self.now)
 
-        What was promised memory that is only being freed makes `free` negative until it is.
+    def take(self, need: int) -> None:
+        """Note that so many bytes are spoken for.
+
+        What is promised of memory that is only being freed makes `free` negative until it is.
         """
         if self.free is not None:
             self.free -= need
-        if new:
-            self.holders.append(holder)
-        elif holder.vram is not None:
-            holder.vram += need
-        holder.use(until)
         self.changed()
 
     def same(self, key: Key) -> list[Holder]:
@@ -228,7 +236,9 @@ class Board:
         unnamed = item.leases - len(ends)
         if unnamed > 0:
             ends = [*ends, *[self.now + self.rules.unknown_seconds] * unnamed]
-        ready = self.now if item.state == "loaded" else self.now + item.reload_seconds
+        begun = self.now if item.since is None else item.since
+        ready = self.now if item.state == "loaded" else begun + item.reload_seconds
+        ready = max(self.now if item.state == "loaded" else self.now + _SOON, ready)
         chance = 1.0 if self.wanted[item.key] else item.next_use
         return Holder(item, ends, ready, item.reload_seconds * chance)
 

@@ -5,7 +5,17 @@ from nebula.gpu.policy.board import Board, Holder
 from nebula.gpu.policy.fit import Plan, plans
 from nebula.gpu.policy.order import in_order
 from nebula.gpu.policy.rules import Rules
-from nebula.gpu.policy.types import Decision, Evict, Loaded, Snapshot, Start, Wait, Waiting, Yield
+from nebula.gpu.policy.types import (
+    Decision,
+    Evict,
+    Loaded,
+    Running,
+    Snapshot,
+    Start,
+    Wait,
+    Waiting,
+    Yield,
+)
 
 # What is decided in this round can be shared by others in the next one at the earliest.
 _MOMENT = 0.001
@@ -32,7 +42,7 @@ def _serve(request: Waiting, board: Board) -> list[Decision]:
     for plan in ways:
         if not plan.room.soon:
             return _blocked(request, plan, board)
-        if backfill.allowed(plan, board):
+        if backfill.allowed(request, plan, board):
             return _begin(request, plan, board)
     return [Wait(request.id, reasons.behind(ways[0]))]
 
@@ -57,22 +67,22 @@ def _begin(request: Waiting, plan: Plan, board: Board) -> list[Decision]:
 
 def _take(request: Waiting, plan: Plan, now: float) -> None:
     """Note on the board what a plan holds, from now on."""
-    until = plan.at + plan.seconds
-    holder = plan.room.warm or Holder(
-        Loaded(
-            id=f"for:{request.id}",
-            card=plan.card,
-            service=request.key[0],
-            model=request.key[1],
-            vram=plan.room.need,
-            state="loading",
-            parallel=plan.option.parallel,
-        ),
-        [],
-        max(plan.at + plan.option.load_seconds, now + _MOMENT),
-        plan.option.load_seconds,
-    )
-    plan.place.take(plan.room.need, holder, until, new=plan.room.warm is None)
+    place, room, until = plan.place, plan.room, plan.at + plan.seconds
+    place.take(room.need)
+    if room.warm is not None:
+        if room.warm.vram is not None:
+            room.warm.vram += room.need
+        room.warm.use(until)
+    elif plan.option.stays:
+        name, (service, model) = f"for:{request.id}", request.key
+        parallel, load = plan.option.parallel, plan.option.load_seconds
+        item = Loaded(name, plan.card, service, model, room.need, "loading", parallel=parallel)
+        place.holders.append(Holder(item, [until], max(plan.at + load, now + _MOMENT), load))
+    else:
+        work = Running(
+            request.id, plan.card, request.klass, request.owner, request.key, room.need, now, None
+        )
+        place.loose.append((until, room.need, work))
 
 
 def _blocked(request: Waiting, plan: Plan, board: Board) -> list[Decision]:
@@ -82,7 +92,7 @@ def _blocked(request: Waiting, plan: Plan, board: Board) -> list[Decision]:
         option, chosen = asked
         board.asked.update(w.id for w in chosen)
         at = board.now + board.rules.yield_seconds
-        backfill.keep(request, board.places[option.card], at, option.vram or 0)
+        backfill.keep(request, board.places[option.card], at, option.vram or 0, option.holds)
         found: list[Decision] = [
             Yield(w.id, request.id, reasons.yielded(request, option, w)) for w in chosen
         ]

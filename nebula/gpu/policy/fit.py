@@ -138,7 +138,7 @@ def _room(
         if chosen is not None:
             left = free + place.incoming + sum(h.vram or 0 for h in chosen) - need
             price = sum(h.price for h in chosen)
-            at = now + place.rules.leave_seconds
+            at = now + place.rules.leave_seconds if chosen else place.leaving_until()
             return Room(at, need, None, chosen, soon=True, price=price, leftover=left)
     if any(h.item.pinned for h in staying):
         return Room(inf, need)

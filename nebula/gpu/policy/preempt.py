@@ -21,12 +21,23 @@ def to_yield(
         place = board.places.get(option.card)
         if place is None or place.why or place.free is None or option.vram is None:
             continue
-        if place.reservation is not None and place.reservation.request != request.id:
+        if place.reservation is not None or _held_up(request, option, place):
             continue
         chosen = _enough(place, option.vram, _candidates(request, board, place))
         if chosen:
             found.append((option, chosen))
     return min(found, key=lambda f: (_price(f[1]), f[0].card), default=None)
+
+
+def _held_up(request: Waiting, option: Option, place: Place) -> bool:
+    """Say whether it waits for its own service to be free, which no memory would help."""
+    if option.holds == "copies":
+        return False
+    return any(
+        h.ends and (h.item.key == request.key or option.holds == "one")
+        for h in place.holders
+        if h.item.service == request.key[0]
+    )
 
 
 def _candidates(request: Waiting, board: Board, place: Place) -> list[Running]:

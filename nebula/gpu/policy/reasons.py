@@ -49,7 +49,7 @@ def blocked(request: Waiting, plan: Plan, board: Board) -> str:
     if plan.room.warm is not None and not plan.room.need:
         verb = "is being loaded" if plan.room.warm.ready > board.now else "is in use"
         return f"waits for {request.label} on {where}: it {verb} for {seconds} more"
-    missing = spoken(max(0, plan.room.need - (plan.place.free or 0)))
+    missing = spoken(plan.room.need - max(0, plan.place.free or 0))
     return f"waits for {missing} on {where}: {_who(plan, board)} in {seconds}"
 
 
@@ -73,7 +73,7 @@ def behind(plan: Plan) -> str:
     if reserved is None:
         return f"waits for {spoken(plan.room.need)} on {plan.card}, which is in use"
     what = f"{spoken(plan.room.need)} on {plan.card}" if plan.room.need else plan.card
-    return f"waits for {what}, which is kept for {reserved.label}"
+    return f"waits for {what}, which is kept for {reserved.request.label}"
 
 
 def stepping_aside(option: Option, asked: Sequence[Running]) -> str:

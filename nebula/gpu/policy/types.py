@@ -53,6 +53,8 @@ class Loaded:
     """The chance, 0..1, that it is wanted again soon."""
     parallel: int = 1
     """How many may use it at the same time."""
+    since: float | None = None
+    """When it came into this state, on the snapshot's clock; None = nobody knows."""
 
     @property
     def key(self) -> Key:
@@ -96,6 +98,8 @@ class Option:
     holds: Literal["one", "models", "copies"] = "models"
     """What the service keeps on a card: one model at a time (ComfyUI), many but each once
     (Ollama), or a process of its own per load."""
+    stays: bool = True
+    """What is loaded stays after the work; False = the work takes its memory with it."""
 
 
 @dataclass(frozen=True, slots=True)

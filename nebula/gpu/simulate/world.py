@@ -165,7 +165,7 @@ class World:
         if item.leases or item.pinned or item.state != "loaded":
             self.history.violations.append(f"{item.id} was unloaded while it was needed")
             return
-        self.loaded[item.id] = replace(item, state="leaving")
+        self.loaded[item.id] = replace(item, state="leaving", since=self.now)
         self.history.evictions += 1
         self._at(self.now + self.timing.leave_seconds, "leaves", item.id)
 
@@ -195,7 +195,7 @@ class World:
         if outcome.remaining:
             expected *= outcome.remaining / job.run_seconds
         options = tuple(
-            Option(c.id, job.vram, job.load_seconds, expected, job.parallel, job.holds)
+            Option(c.id, job.vram, job.load_seconds, expected, job.parallel, job.holds, job.stays)
             for c in self.history.trace.cards
             if c.capacity >= job.vram
         )
