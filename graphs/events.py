@@ -3,11 +3,14 @@
 A turn begins with `session`, ends with `done`, and in between sends any number of the others.
 """
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
 from nebula.tool.result import Block
+
+if TYPE_CHECKING:
+    from nebula.tool.approvals import Approval
 
 
 class _Event(BaseModel):
@@ -85,6 +88,18 @@ class ApprovalEvent(_Event):
     effect: str
     reason: str
     expires_at: str
+
+    @classmethod
+    def of(cls, approval: "Approval") -> "ApprovalEvent":
+        """Return what a door hears of an open question."""
+        return cls(
+            approval_id=approval.id,
+            tool=approval.tool,
+            arguments=approval.arguments,
+            effect=approval.effect,
+            reason=approval.reason,
+            expires_at=approval.expires_at.isoformat(),
+        )
 
 
 class JobEvent(_Event):

@@ -8,13 +8,20 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from agents.roster import STANDARD, Roster, with_steps
-from graphs.events import ChatEvent, DoneEvent, ErrorEvent, MessageEvent, SessionEvent
+from graphs.events import (
+    ApprovalEvent,
+    ChatEvent,
+    DoneEvent,
+    ErrorEvent,
+    MessageEvent,
+    SessionEvent,
+)
 from graphs.jarvis.attachments import Attachment, with_attachments
 from graphs.jarvis.broadcast import Broadcast
 from graphs.jarvis.caretaker import Caretaker, Pace
 from graphs.jarvis.crew import Crew
 from graphs.jarvis.stream import TurnStream
-from graphs.jarvis.turn import Running, TurnRunner, asked
+from graphs.jarvis.turn import Running, TurnRunner
 from memory.checkpoints import open_checkpoints
 from memory.sessions import Housekeeping, Sessions
 from memory.turns import Answer, Turns, caller_of, principal_of
@@ -221,7 +228,7 @@ class Jarvis:
         ]
         if state == "waiting":
             pending = await self._app.parts.approvals.list(caller.principal, session_id=session_id)
-            events += [asked(approval) for approval in pending]
+            events += [ApprovalEvent.of(approval) for approval in pending]
         outcome: Any = state if state in {"answered", "waiting", "cancelled"} else "failed"
         events.append(DoneEvent(outcome=outcome))
         for seq, event in enumerate(events, start=1):

@@ -26,7 +26,7 @@ from memory.turns import Ending, Turns
 from nebula.auth.principal import Caller
 from nebula.errors import Conflict, InternalError, NebulaError, PermissionDenied
 from nebula.policy.labels import Label
-from nebula.tool.approvals import Approval, Approvals
+from nebula.tool.approvals import Approvals
 
 log = structlog.get_logger(__name__)
 
@@ -220,7 +220,7 @@ class TurnRunner:
         running.approvals = list(approval_ids)
         for approval_id in approval_ids:
             approval = await self._approvals.get(approval_id, running.caller.principal)
-            running.stream.emit(asked(approval))
+            running.stream.emit(ApprovalEvent.of(approval))
 
     async def _finish(self, running: Running, ending: Ending) -> None:
         stream = running.stream
@@ -245,18 +245,6 @@ class TurnRunner:
             stream.say_again()
             stream.emit(ErrorEvent(error=error.payload()))
         stream.emit(done)
-
-
-def asked(approval: Approval) -> ApprovalEvent:
-    """Return what a door hears of an open question."""
-    return ApprovalEvent(
-        approval_id=approval.id,
-        tool=approval.tool,
-        arguments=approval.arguments,
-        effect=approval.effect,
-        reason=approval.reason,
-        expires_at=approval.expires_at.isoformat(),
-    )
 
 
 def _thread(session_id: str) -> RunnableConfig:

@@ -127,11 +127,7 @@ class Keys:
         return await self._read(proof, KeyRow.id == proof.key_id)
 
     async def _read(self, by: Proof | str, condition: ColumnElement[bool]) -> Principal:
-        known = self._principals.remembered(by)
-        if known is not None:
-            return known
-        async with self._principals.reading(by):
-            return self._principals.remembered(by) or await self._read_anew(by, condition)
+        return await self._principals.fresh(by, lambda: self._read_anew(by, condition))
 
     async def _read_anew(self, by: Proof | str, condition: ColumnElement[bool]) -> Principal:
         read_at = time.monotonic()

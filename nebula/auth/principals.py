@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
@@ -39,8 +39,18 @@ class Principals:
         self._known: dict[Proof | str, tuple[float, Principal]] = {}
         self._reading: WeakValueDictionary[Proof | str, asyncio.Lock] = WeakValueDictionary()
 
-    def remembered(self, by: Proof | str) -> Principal | None:
-        """Return what was remembered under a proof or token hash, while it is fresh."""
+    async def fresh(self, by: Proof | str, read: Callable[[], Awaitable[Principal]]) -> Principal:
+        """Return what was remembered under a proof or token hash, or read it again.
+
+        Of many who ask at once, such as open streams, one reads for all.
+        """
+        known = self._remembered(by)
+        if known is not None:
+            return known
+        async with self._reading.setdefault(by, asyncio.Lock()):
+            return self._remembered(by) or await read()
+
+    def _remembered(self, by: Proof | str) -> Principal | None:
         until, principal = self._known.get(by, (0.0, None))
         return principal if time.monotonic() < until else None
 
@@ -50,10 +60,6 @@ class Principals:
             self._known.clear()
         self._known[by] = (read_at + FRESH_SECONDS, principal)
         return principal
-
-    def reading(self, by: Proof | str) -> asyncio.Lock:
-        """Return the lock under which a proof is read: of many open streams, one reads for all."""
-        return self._reading.setdefault(by, asyncio.Lock())
 
     def forget(self) -> None:
         """Drop everything remembered, after rights changed."""

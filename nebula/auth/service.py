@@ -147,11 +147,7 @@ class Auth:
         return await self.sign_in_link(name)
 
     async def _of_user(self, proof: Proof) -> Principal:
-        known = self.principals.remembered(proof)
-        if known is not None:
-            return known
-        async with self.principals.reading(proof):
-            return self.principals.remembered(proof) or await self._read_user(proof)
+        return await self.principals.fresh(proof, lambda: self._read_user(proof))
 
     async def _read_user(self, proof: Proof) -> Principal:
         read_at = time.monotonic()

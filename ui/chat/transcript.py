@@ -61,7 +61,7 @@ async def _replay(
         await turn.show(ToolEvent(**record, blocks=call.blocks))
         await results_of(call.blocks, principal, recording, f"run-{message.id}")
         if approval := approvals.get(call.call_id):
-            await turn.show(ask_of(approval))
+            await turn.show(ApprovalEvent.of(approval))
     if message.text or message.blocks:
         await turn.show(
             MessageEvent(message_id=message.id, text=message.text, blocks=message.blocks)
@@ -69,18 +69,6 @@ async def _replay(
     outcome: Literal["cancelled", "answered"]
     outcome = "cancelled" if message.status == "cancelled" else "answered"
     await turn.show(DoneEvent(outcome=outcome))
-
-
-def ask_of(approval: Approval) -> ApprovalEvent:
-    """Return the event that draws an approval's card."""
-    return ApprovalEvent(
-        approval_id=approval.id,
-        tool=approval.tool,
-        arguments=approval.arguments,
-        effect=approval.effect,
-        reason=approval.reason,
-        expires_at=approval.expires_at.isoformat(),
-    )
 
 
 def _moment(at: datetime) -> str:

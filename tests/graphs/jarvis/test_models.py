@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 
 import langchain_ollama  # noqa: F401 - importing takes longer than a connect time-out
 import langchain_openai  # noqa: F401
-import pytest
 
 from graphs.events import ChatEvent
 from graphs.jarvis.service import Jarvis, open_jarvis
@@ -20,11 +19,6 @@ from tests.fakes.scripted import Script, call, calls, drop, stall
 from tests.fakes.scripted import say as answer
 from tests.fakes.serve import serve
 from tests.graphs.lab import ALL, DONE, ROSTER, only, say
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    DONE.clear()
 
 
 @asynccontextmanager

@@ -19,11 +19,6 @@ from tests.graphs.lab import DONE, Lab, call, calls, lab, only, say, script
 FAST = Pace(beat=0.1, approvals=0.1, idle=0.1)
 
 
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    DONE.clear()
-
-
 async def run_sql(world: Lab, statement: str) -> None:
     async with world.app.parts.db.session() as db:
         await db.execute(text(statement))

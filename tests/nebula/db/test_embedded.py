@@ -115,9 +115,9 @@ def test_a_server_left_behind_by_a_killed_program_is_joined_and_stopped(home: Pa
     left = EmbeddedPostgres(home, _FAST)
     left.start()
     pid = _postmaster(home)
-    assert left._in_use is not None
-    os.close(left._in_use)  # what the kernel does when a program is killed
-    left._in_use = None
+    assert left._shared._share is not None
+    os.close(left._shared._share)  # what the kernel does when a program is killed
+    left._shared._share = None
     with EmbeddedPostgres(home, _FAST) as server:
         assert _postmaster(home) == pid
         assert _answers(server.url)
