@@ -101,7 +101,7 @@ class Evicting:
         """Unload, and return the bytes that are somebody else's afterwards, where that is known."""
         hands = self._tools.hands
         node, gpu = place_of(resident.card)
-        before = await hands.look(node)
+        others = await self._others(resident.card)
         await hands.driver(resident.service).unload(resident.model)
         last: list[NodeSnapshot] = []
         gone = without({resident.target})
@@ -119,9 +119,6 @@ class Evicting:
                 f"but still holds it after {limit:g} s",
                 hint=f"Restart {resident.service}, then try again.",
             )
-        if before is None:
-            return None
-        others = foreign(before, gpu)
 
         def free(seen: NodeSnapshot) -> bool:
             last[:] = [seen]
@@ -131,6 +128,12 @@ class Evicting:
         if not free(last[0]):
             await hands.until(node, hands.look, free, limit)
         return foreign(last[0], gpu)
+
+    async def _others(self, card: str) -> int | None:
+        """Return the bytes that were somebody else's when the card was last looked at."""
+        async with self._tools.db.session() as session:
+            found = await self._tools.ledger.foreign(session, card)
+        return found
 
     async def _told(self, resident: ResidentState, reason: str, wish: RequestState | None) -> None:
         node, _ = place_of(resident.card)

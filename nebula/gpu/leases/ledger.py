@@ -9,6 +9,7 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from nebula.gpu.footprints.estimate import HALF_LIFE_SECONDS
 from nebula.gpu.leases.placing import CHANNEL, Grant, Owner, Placing, card_id, place_of, resident_id
 from nebula.gpu.leases.rows import LeaseState, ResidentState, columns, filled
 
@@ -32,6 +33,22 @@ _TAKE_UP: Final = text(
     RETURNING {columns(LeaseState)}
     """  # noqa: S608
 )
+_SOON: Final = text("SET LOCAL synchronous_commit = off")
+_END_SHORT: Final = """
+    WITH ended AS (
+        UPDATE gpu_leases SET state = 'ended', ended_at = clock_timestamp(), end_reason = 'done'
+        WHERE {held} RETURNING peak
+    ), touched AS (
+        UPDATE gpu_residents SET last_used_at = clock_timestamp() WHERE id = :resident
+    ), counted AS (
+        INSERT INTO gpu_uses AS u (service, model, weight) VALUES (:service, :model, 1)
+        ON CONFLICT (service, model) DO UPDATE SET at = clock_timestamp(), weight = 1 + u.weight
+            * 0.5 ^ (extract(epoch FROM clock_timestamp() - u.at) / :half_life)::float8
+    ), told AS (
+        SELECT pg_notify(:channel, 'tick') FROM gpu_requests WHERE state = 'waiting' LIMIT 1
+    )
+    SELECT peak FROM ended LEFT JOIN told ON true
+"""
 _USED: Final = text(
     "UPDATE gpu_residents SET last_used_at = clock_timestamp() WHERE id = :resident"
 )
@@ -83,12 +100,7 @@ _GONE: Final = text(
     "AND (CAST(:loader AS text) IS NULL OR loader = :loader) RETURNING card"
 )
 _FOREIGN: Final = text("UPDATE gpu_cards SET foreign_used = :foreign WHERE id = :card")
-_ORPHANS: Final = text(
-    f"""
-    SELECT {columns(ResidentState)} FROM gpu_residents r WHERE state = 'loading' AND NOT EXISTS
-        (SELECT FROM gpu_leases l WHERE l.id = r.loader AND l.state <> 'ended')
-    """  # noqa: S608
-)
+_OTHERS: Final = text("SELECT foreign_used FROM gpu_cards WHERE id = :card")
 
 
 class Ledger(Placing):
@@ -135,6 +147,25 @@ class Ledger(Placing):
             return False
         await self._after(session, lease.card, lease.resident, lease.request_id)
         return True
+
+    async def end_short(self, session: AsyncSession, lease: LeaseState) -> int | None:
+        """End a lease on a loaded model, count its use, and return the peak that was measured.
+
+        Its commit is not waited for: one that is lost in a crash lets the lease expire instead.
+        """
+        values = {
+            "id": lease.id,
+            "token": lease.token,
+            "resident": lease.resident,
+            "service": lease.service,
+            "model": lease.model or "",
+            "half_life": HALF_LIFE_SECONDS,
+            "channel": CHANNEL,
+        }
+        await session.execute(_SOON)
+        done = await session.execute(text(_END_SHORT.format(held=self.held)), values)
+        found: int | None = done.scalar_one_or_none()
+        return found
 
     async def end_of_job(self, session: AsyncSession, job: str, reason: str) -> bool:
         """End the lease of a job whose run came to an end."""
@@ -191,6 +222,12 @@ class Ledger(Placing):
         if foreign is not None:
             await session.execute(_FOREIGN, {"card": card, "foreign": foreign})
 
+    async def foreign(self, session: AsyncSession, card: str) -> int | None:
+        """Return the bytes of a card that are somebody else's, as they were last seen."""
+        found = await session.execute(_OTHERS, {"card": card})
+        seen: int | None = found.scalar_one_or_none()
+        return seen
+
     async def stays(self, session: AsyncSession, resident: str) -> None:
         """Note that a model that was to leave is still there."""
         where = {"id": resident, "before": "leaving", "state": "loaded"}
@@ -211,10 +248,6 @@ class Ledger(Placing):
     ) -> None:
         """Drop a model whose load failed, unless somebody else loads it by now."""
         await self._drop(session, resident, card, "loading", loader)
-
-    async def orphans(self, session: AsyncSession) -> tuple[ResidentState, ...]:
-        """Return models whose loader is no more; only a look at the card can tell about them."""
-        return tuple(filled(ResidentState, row) for row in await session.execute(_ORPHANS))
 
     async def _drop(
         self, session: AsyncSession, resident: str, card: str, state: str, loader: str | None = None

@@ -184,7 +184,10 @@ def filled(kind: type[R], row: Any) -> R:
     return kind(*row)
 
 
-_CARDS = text(f"SELECT {columns(CardState)} FROM gpu_cards ORDER BY id")  # noqa: S608
+_CARDS = text(
+    f"SELECT {columns(CardState)}, extract(epoch FROM clock_timestamp())::float8 "  # noqa: S608
+    "FROM gpu_cards ORDER BY id"
+)
 _RESIDENTS = text(
     f"SELECT {columns(ResidentState)} FROM gpu_residents ORDER BY id"  # noqa: S608
 )
@@ -217,16 +220,19 @@ async def database_now(session: AsyncSession) -> float:
 
 async def read(session: AsyncSession) -> Rows:
     """Read every row that is not over yet."""
-    cards = await session.execute(_CARDS)
+    cards = (await session.execute(_CARDS)).all()
     residents = await session.execute(_RESIDENTS)
-    waiting = await session.execute(_WAITING)
+    waiting = tuple(filled(RequestState, row) for row in await session.execute(_WAITING))
     leases = await session.execute(_LEASES)
-    usage = await session.execute(_USAGE, {"back": _USAGE_SECONDS})
+    usage: Mapping[str, float] = {}
+    if len({w.owner_id for w in waiting}) > 1:  # fair share is between owners
+        rows = await session.execute(_USAGE, {"back": _USAGE_SECONDS})
+        usage = {owner: max(0.0, seconds or 0.0) for owner, seconds in rows}
     return Rows(
-        now=await database_now(session),
-        cards=tuple(filled(CardState, row) for row in cards),
+        now=cards[0][-1] if cards else await database_now(session),
+        cards=tuple(filled(CardState, row[:-1]) for row in cards),
         residents=tuple(filled(ResidentState, row) for row in residents),
-        waiting=tuple(filled(RequestState, row) for row in waiting),
+        waiting=waiting,
         leases=tuple(filled(LeaseState, row) for row in leases),
-        usage={owner: max(0.0, seconds or 0.0) for owner, seconds in usage},
+        usage=usage,
     )

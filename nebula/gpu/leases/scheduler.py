@@ -149,12 +149,13 @@ class Scheduler:
         return bool(rows.waiting or rows.leases or self._evicting.busy)
 
     async def _rows(self) -> Rows:
-        """Bury what is lost, and read what is there."""
+        """Bury what is lost, now and then, and read what is there."""
         settings = self._tools.settings
         async with self._tools.db.session() as session:
-            await self._ledger.expire(session)
-            await self._ledger.bury(session, settings.grace_seconds)
-            await self._ledger.forget_silent(session, settings.lease_seconds)
+            if self._due("bury", settings.poll_seconds / 2):
+                await self._ledger.expire(session)
+                await self._ledger.bury(session, settings.grace_seconds)
+                await self._ledger.forget_silent(session, settings.lease_seconds)
             return await read(session)
 
     def _stale(self, rows: Rows) -> bool:

@@ -110,14 +110,48 @@ class Leases:
         """
         owner = Owner(owner_id, owner_name, job_id)
         held = await self._warm(need, owner)
-        if held is None and not await self.counted_on(need):
+        if held is not None:
+            async with self._short(held) as lease:
+                yield lease
+            return
+        if not await self.counted_on(need):
             yield _formality(need, job_id)
             return
-        if held is None:
-            limit = self.tools.settings.wait_seconds if wait_seconds is None else wait_seconds
-            held = await self._in_line(need, owner, limit)
+        limit = self.tools.settings.wait_seconds if wait_seconds is None else wait_seconds
+        held = await self._in_line(need, owner, limit)
         async with self.kept(held, progress, load=load) as lease:
             yield lease
+
+    @asynccontextmanager
+    async def _short(self, held: LeaseState) -> AsyncIterator[Lease]:
+        """Keep the lease of a model that is loaded already, and end it in one statement."""
+        lease = lease_of(held)
+        self.keeper.keep(lease, self.tools.settings.lease_seconds)
+        begun, well = time.monotonic(), False
+        try:
+            yield lease
+            well = True
+        finally:
+            self.keeper.drop(lease)
+            run = time.monotonic() - begun if well else None
+            await asyncio.shield(self._ended(held, run))
+
+    async def _ended(self, held: LeaseState, run: float | None) -> None:
+        assert held.service is not None
+        try:
+            async with self.tools.db.session() as session:
+                peak = await self.tools.ledger.end_short(session, held)
+                if peak is not None:
+                    await self.tools.pictures.footprints.record(
+                        held.service,
+                        held.model,
+                        held.bucket,
+                        peak_vram=peak,
+                        run_seconds=run,
+                        session=session,
+                    )
+        except NebulaError as error:
+            log.warning("gpu lease not ended; it will expire", lease=held.id, error=str(error))
 
     @asynccontextmanager
     async def kept(
@@ -155,7 +189,10 @@ class Leases:
         if card is None or not self.known(card):
             return None
         async with self.tools.db.session() as session:
-            return await self.take_warm(session, need, owner, holder=self.holder)
+            taken = await self._taken_warm(session, need, owner, card, holder=self.holder)
+            if taken is None:
+                await session.rollback()
+        return taken
 
     async def take_warm(
         self, session: AsyncSession, need: GpuNeed, owner: Owner, *, holder: str | None = None
@@ -164,24 +201,36 @@ class Leases:
         card = self.counts(need)
         if card is None or need.service is None:
             return None
-        pictures, settings = self.tools.pictures, self.tools.settings
-        one = pictures.one(need.service)
         async with session.begin_nested() as inner:
-            taken = await self.tools.ledger.take_warm(
-                session,
-                need,
-                owner,
-                resident_id(card, need.service, need.model, one=one),
-                card,
-                vram=pictures.needed(need) or 0,
-                parallel=pictures.parallel(need.service),
-                seconds=settings.lease_seconds if holder else settings.pickup_seconds,
-                expected_seconds=pictures.run_seconds(need),
-                holder=holder,
-            )
+            taken = await self._taken_warm(session, need, owner, card, holder=holder)
             if taken is None:
                 await inner.rollback()
         return taken
+
+    async def _taken_warm(
+        self,
+        session: AsyncSession,
+        need: GpuNeed,
+        owner: Owner,
+        card: str,
+        *,
+        holder: str | None,
+    ) -> LeaseState | None:
+        assert need.service is not None
+        pictures, settings = self.tools.pictures, self.tools.settings
+        one = pictures.one(need.service)
+        return await self.tools.ledger.take_warm(
+            session,
+            need,
+            owner,
+            resident_id(card, need.service, need.model, one=one),
+            card,
+            vram=pictures.needed(need) or 0,
+            parallel=pictures.parallel(need.service),
+            seconds=settings.lease_seconds if holder else settings.pickup_seconds,
+            expected_seconds=pictures.run_seconds(need),
+            holder=holder,
+        )
 
     def known(self, card: str) -> bool:
         """Say whether the ledger had this card when it was last looked at."""
@@ -231,8 +280,8 @@ class Leases:
             with signals.expect(f"placed {key}") as placed:
                 limit = time.monotonic() + seconds
                 while (left := limit - time.monotonic()) > 0:
-                    await wait(placed, min(_LOOK_AGAIN, left))
-                    if (held := await self._taken_up(key)) is not None:
+                    told = await wait(placed, min(_LOOK_AGAIN, left))
+                    if (held := await self._taken_up(key, alive=not told)) is not None:
                         return held
             because = await self.records.because(key)
         except BaseException:
@@ -246,10 +295,11 @@ class Leases:
             hint="gpu_status shows what is on the cards and who waits.",
         )
 
-    async def _taken_up(self, key: str) -> LeaseState | None:
+    async def _taken_up(self, key: str, *, alive: bool = False) -> LeaseState | None:
         seconds = self.tools.settings.lease_seconds
         async with self.tools.db.session() as session:
-            await self.records.alive(session, key)
+            if alive:
+                await self.records.alive(session, key)
             return await self.tools.ledger.take_up(session, self.holder, seconds, request=key)
 
     async def _withdrawn(self, key: str) -> LeaseState | None:
