@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from node.clock import now
 from node.config import Home, Identity
@@ -23,6 +23,7 @@ from node.work import Work
 _LOOK_SECONDS = 15.0
 _HARDWARE_SECONDS = 600.0
 _FENCE_SECONDS = 0.2
+_MEASURE_SECONDS = 2.0
 
 
 @dataclass
@@ -38,6 +39,8 @@ class Agent:
     found: tuple[FoundService, ...] = ()
     hardware: Hardware | None = None
     _tasks: Tasks | None = field(default=None, init=False)
+    _measuring: "asyncio.Task[Metrics] | None" = field(default=None, init=False)
+    _measured: Metrics = field(default=Metrics(), init=False)
     heart: Heart | None = field(default=None, init=False)
     _told_hardware: Hardware | None = field(default=None, init=False)
     _telling: Hardware | None = field(default=None, init=False)
@@ -49,10 +52,19 @@ class Agent:
         return self._tasks
 
     async def metrics(self) -> Metrics:
-        """Say how busy the machine is now."""
-        return await asyncio.to_thread(
-            machine.metrics, self.home.path, self.supervisor.pids(), self.tasks.pids()
-        )
+        """Say how busy the machine is now; a driver that hangs must not stop the heart."""
+        if self._measuring is None or self._measuring.done():
+            self._measuring = asyncio.create_task(
+                asyncio.to_thread(
+                    machine.metrics, self.home.path, self.supervisor.pids(), self.tasks.pids()
+                )
+            )
+        done, _ = await asyncio.wait({self._measuring}, timeout=_MEASURE_SECONDS)
+        if not done:
+            # What the cards hold is then unknown, not what it was.
+            return replace(self._measured, cards=())
+        self._measured = self._measuring.result()
+        return self._measured
 
     async def look(self) -> Hardware:
         """Look at the whole machine anew."""

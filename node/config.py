@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -204,9 +205,21 @@ class Home:
             raise BadConfig(f"{self.config_file.name} does not have the expected form") from error
 
 
+@lru_cache(maxsize=64)
+def _parsed(file: Path, _changed: int, _size: int) -> Any:
+    """Parse a file once for each change of it: heartbeats look every other second."""
+    return yaml.safe_load(file.read_text("utf-8"))
+
+
+def parsed(file: Path) -> Any:
+    """Return what a YAML file holds, which nobody may change; raises OSError or YAMLError."""
+    found = file.stat()
+    return _parsed(file, found.st_mtime_ns, found.st_size)
+
+
 def _yaml(file: Path) -> dict[str, Any]:
     try:
-        document = yaml.safe_load(file.read_text("utf-8"))
+        document = parsed(file)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, yaml.YAMLError) as error:

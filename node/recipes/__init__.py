@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from node.config import parsed
 from node.documents import read
 from node.errors import AgentError, BadConfig, Unknown
 
@@ -71,7 +72,7 @@ def _files(home: Path) -> list[Path]:
 
 def _load(file: Path) -> Recipe:
     try:
-        document = yaml.safe_load(file.read_text("utf-8"))
+        document = parsed(file)
         return read(Recipe, _here({**document, "name": file.stem}))
     except (OSError, ValueError, TypeError, yaml.YAMLError, AgentError) as error:
         raise BadConfig(f"The recipe {file.name} has a mistake: {error}") from error

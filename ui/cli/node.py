@@ -47,6 +47,22 @@ async def _token(minutes: float, *, as_json: bool) -> None:
     typer.echo(f"It works once, until {token.expires_at:%Y-%m-%d %H:%M} UTC.", err=True)
 
 
+@app.command("remove")
+def node_remove(name: Annotated[str, typer.Argument(help="The machine's name")]) -> None:
+    """Forget a machine and its part of the service map; its agent is refused from now on."""
+    from ui.cli.operator import run as run_async
+
+    run_async(lambda: _remove(name))
+    typer.echo(f"{name} is forgotten.")
+
+
+async def _remove(name: str) -> None:
+    from ui.cli.operator import seated
+
+    async with seated() as seat:
+        await seat.app.parts.nodes.remove(name)
+
+
 @app.command("join", context_settings=_PASSED_ON)
 def node_join(context: typer.Context) -> None:
     """Join another Jarvis: URL TOKEN [--name … --port … --bind … --home …]."""

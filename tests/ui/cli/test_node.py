@@ -13,6 +13,8 @@ def test_a_token_is_printed_as_the_command_that_uses_it_and_the_list_is_empty_at
     assert re.match(r"jarvis node join http://127.0.0.1:\d+ \S{40,}\n", made.stdout)
     listed = terminal.run("node", "list")
     assert "No other machine joined yet" in listed.stdout, listed.stderr
+    gone = terminal.run("node", "remove", "nobody")
+    assert gone.returncode == 5 and "no machine 'nobody'" in gone.stderr
 
 
 def test_the_agents_own_commands_are_passed_on_with_their_words_and_their_code(
