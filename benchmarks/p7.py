@@ -2,8 +2,8 @@
 
 Run: python -m benchmarks.p7
 
-Ours is `knowledge.search.Search` as the product runs it: two statements in a transaction, rights
-checked in SQL, vectors fused with full text. Peers answer the vector part alone with the same
+Ours is `knowledge.search.Search` as the product runs it: rights checked in SQL, vectors fused with
+full text; how much may be read is remembered for a second. Peers answer the vector part alone with the same
 rights check: pgvector's HNSW with its defaults, and an exact scan. The vectors are synthetic:
 a 32-dimensional latent space in 200 topics, turned into 384 dimensions with noise, which gives
 neighbourhoods about as hard as sentence embeddings have; words follow Zipf's law per topic.
@@ -26,7 +26,7 @@ from sqlalchemy import text
 
 from benchmarks.table import show
 from knowledge import search as product
-from knowledge.queries import BY_SCAN, PLAN
+from knowledge.queries import BY_SCAN
 from knowledge.search import Search
 from nebula.auth.principal import Principal, Role
 from nebula.db.embedded import EmbeddedPostgres
@@ -241,25 +241,17 @@ async def _exact_hybrid(
     database: Database, corpus: Corpus, who: Principal, n: int, model: str
 ) -> set[str]:
     """Answer as ours does for the same words, but with every passage measured."""
-    values = product._values(who, product.Filters())
-    about = {"query": corpus.words[n], "model": model, "exact_rows": product.EXACT_ROWS}
+    reader = {**product._values(who, product.Filters()), "model": model}
+    async with database.bare(writes=False) as bare:
+        way = await Search(database, Embedder()).way(bare, corpus.words[n], reader)
+    asked = {
+        "query": corpus.words[n],
+        "rare": way.rare,
+        "vector": product._written(corpus.questions[n]),
+        "limit": 10,
+    }
     async with database.session() as session:
-        plan = (await session.execute(PLAN, {**values, **about})).one()
-        exact = product.reads_all(plan.readable, plan.total)
-        wanted = plan.words
-        if not exact:
-            wanted = product.rare_words(plan.words, plan.usual or {}, plan.total)
-        rows = await session.execute(
-            BY_SCAN,
-            {
-                **values,
-                "collections": plan.collections,
-                "query": corpus.words[n],
-                "rare": product._any_of(wanted),
-                "vector": product._written(corpus.questions[n]),
-                "limit": 10,
-            },
-        )
+        rows = await session.execute(BY_SCAN, {**reader, **asked})
         return {row.text.split()[0] for row in rows}
 
 

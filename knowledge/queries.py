@@ -24,59 +24,65 @@ _RIGHTS = """
 _MAY_READ = "(SELECT <rights> FROM knowledge_documents d WHERE d.id = c.document_id)"
 
 
-def _statement(*parts: str, collections: str = "CAST(:collections AS bigint[])") -> TextClause:
-    sql = "".join(parts).replace("<may read>", _MAY_READ).replace("<rights>", _RIGHTS)
-    return text(sql.replace("<collections>", collections))
-
-
-# How much there is to read, and the settings of this transaction. When the indexes are worth
-# using, also how common the question's words are, as PostgreSQL's own statistics have it.
-PLAN = _statement(
-    """
-    WITH shelf AS MATERIALIZED (
-        SELECT coalesce(array_agg(id), '{}') AS ids FROM knowledge_collections
+# The collections that can be compared with the question: looked up once per statement.
+_COLLECTIONS = """CAST((
+        SELECT coalesce(array_agg(id), '{}') FROM knowledge_collections
         WHERE model = :model AND (CAST(:collection AS text) IS NULL OR name = :collection)
-    ),
-    said AS MATERIALIZED (
-        SELECT tsvector_to_array(to_tsvector('english', :query)) AS words
-    ),
-    usual AS (
-        SELECT CAST(CAST(most_common_elems AS text) AS text[]) AS words,
-               most_common_elem_freqs AS shares
-        FROM pg_stats
-        WHERE schemaname = current_schema() AND tablename = 'knowledge_chunks'
-          AND attname = 'words' AND NOT inherited
-    )
-    SELECT (SELECT ids FROM shelf) AS collections,
-           coalesce(sum(chunks) FILTER (WHERE may_read), 0) AS readable,
+    ) AS bigint[])"""
+
+
+def _statement(*parts: str) -> TextClause:
+    sql = "".join(parts).replace("<may read>", _MAY_READ).replace("<rights>", _RIGHTS)
+    return text(sql.replace("<collections>", _COLLECTIONS))
+
+
+# How much there is, and how much of it the reader may read.
+COUNTED = _statement(
+    """
+    SELECT coalesce(sum(chunks) FILTER (WHERE may_read), 0) AS readable,
            coalesce(sum(chunks), 0) AS total,
-           count(*) FILTER (WHERE may_read) AS documents,
-           (SELECT words FROM said) AS words,
-           CASE WHEN sum(chunks) FILTER (WHERE may_read) > :exact_rows THEN (
-               SELECT json_build_object(
-                   'least', shares[cardinality(words) + 1],
-                   'shares', (SELECT json_object_agg(word, share)
-                              FROM unnest(usual.words, usual.shares) AS common (word, share)
-                              WHERE word = ANY (CAST((SELECT words FROM said) AS text[]))))
-               FROM usual) END AS usual,
-           set_config('plan_cache_mode', 'force_generic_plan', true),
-           set_config('hnsw.iterative_scan', 'strict_order', true),
-           set_config('hnsw.ef_search', '120', true),
-           set_config('enable_seqscan', 'off', true)
+           count(*) FILTER (WHERE may_read) AS documents
     FROM (SELECT d.chunks, <rights> AS may_read FROM knowledge_documents d) counted
-    """,
-    collections="CAST((SELECT ids FROM shelf) AS bigint[])",
+    """
 )
 
-LOOK_WIDER = text("SELECT set_config('hnsw.ef_search', :ef, true)")
+# How common words are, as PostgreSQL's own statistics have it.
+USUAL = text(
+    """
+    SELECT json_build_object(
+        'least', shares[cardinality(words) + 1],
+        'shares', (SELECT json_object_agg(word, share) FILTER (WHERE word IS NOT NULL)
+                   FROM unnest(words, shares) AS common (word, share)))
+    FROM (SELECT CAST(CAST(most_common_elems AS text) AS text[]) AS words,
+                 most_common_elem_freqs AS shares
+          FROM pg_stats
+          WHERE schemaname = current_schema() AND tablename = 'knowledge_chunks'
+            AND attname = 'words' AND NOT inherited) usual
+    """
+)
 
-# `every` wants all words, phrases and exclusions as they were asked; `loose` any rare word.
+WORDS = text("SELECT tsvector_to_array(to_tsvector('english', :query))")
+
+# The settings of a search's transaction. `ef` says how many passages the index meets at least.
+SETTINGS = text(
+    """
+    SELECT set_config('plan_cache_mode', 'force_generic_plan', true),
+           set_config('hnsw.iterative_scan', 'strict_order', true),
+           set_config('hnsw.ef_search', :ef, true),
+           set_config('enable_seqscan', 'off', true)
+    """
+)
+
+# `every` wants all words, phrases and exclusions as they were asked; `loose` any rare word, or
+# any word at all when nobody says which are rare.
 _ASKED = """
 WITH asked AS MATERIALIZED (
     SELECT every,
            CASE WHEN CAST(every AS text) LIKE '%!%' THEN every
-                ELSE CAST(:rare AS tsquery) END AS loose
-    FROM websearch_to_tsquery('english', :query) every
+                ELSE coalesce(CAST(:rare AS tsquery), any_word) END AS loose
+    FROM websearch_to_tsquery('english', :query) every,
+         (SELECT CAST(coalesce(string_agg(quote_literal(word), ' | '), '') AS tsquery) AS any_word
+          FROM unnest(tsvector_to_array(to_tsvector('english', :query))) AS said (word)) said
 ),
 """
 
@@ -138,8 +144,8 @@ fused AS (
     GROUP BY id
 )
 SELECT c.id AS chunk, c.document_id, c.section, c.position, c.heading, c.place, c.text,
-       d.title, d.source, d.kind, d.label, k.name AS collection,
-       f.score, f.whole, 1 - (c.embedding <=> CAST(:vector AS halfvec)) AS similarity
+       d.title, d.source, d.kind, k.name AS collection, CAST(f.score AS float8) AS score,
+       1 - (c.embedding <=> CAST(:vector AS halfvec)) AS similarity, f.whole, d.label
 FROM fused f
 JOIN knowledge_chunks c ON c.id = f.id
 JOIN knowledge_documents d ON d.id = c.document_id

@@ -11,20 +11,13 @@ from uuid import UUID
 import numpy as np
 import numpy.typing as npt
 
-from knowledge.queries import (
-    BY_INDEX,
-    BY_SCAN,
-    LOOK_WIDER,
-    NEIGHBOURS,
-    PLAN,
-)
+from knowledge.counts import memory_of
+from knowledge.queries import BY_INDEX, BY_SCAN, NEIGHBOURS, SETTINGS, WORDS
 from nebula.auth.principal import Principal, Role
 from nebula.policy.labels import Label
 
 if TYPE_CHECKING:
-    from sqlalchemy import Row
-    from sqlalchemy.ext.asyncio import AsyncSession
-
+    from nebula.db.bare import Bare
     from nebula.db.engine import Database
     from nebula.llm.embedding import Embedder
 
@@ -40,7 +33,8 @@ MIN_SIMILARITY = 0.32
 MAX_CANDIDATES = 150
 """How many passages the rare words of a question may fetch, by the statistics' estimate."""
 
-_MAX_EF = 1_000
+_EF, _MAX_EF = 120, 1_000
+_MOST_READABLE = 0.8
 
 
 @dataclass(frozen=True)
@@ -66,12 +60,12 @@ class Hit(NamedTuple):
     title: str
     source: str
     kind: str
-    label: Label
     collection: str
     score: float
     similarity: float
     whole: bool
     """Whether it holds every word of the question."""
+    label: Label
 
 
 @dataclass(frozen=True)
@@ -82,6 +76,17 @@ class Found:
     documents: int
     exact: bool
     """Whether every readable passage was measured, instead of walking the index."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a search is made: every readable passage measured, or along the indexes."""
+
+    exact: bool
+    documents: int
+    ef: int = _EF
+    rare: str | None = None
+    """The words of which a passage needs any, as a tsquery; None means every word counts."""
 
 
 class Search:
@@ -109,28 +114,28 @@ class Search:
         limit: int = 10,
     ) -> Found:
         """Return the best passages for a question whose vector (384, unit length) is known."""
-        narrowed = filters or Filters()
-        async with self._db.session() as session:
-            values = _values(who, narrowed)
-            about = {"query": query, "model": self._embedder.name, "exact_rows": EXACT_ROWS}
-            plan = (await session.execute(PLAN, {**values, **about})).one()
-            exact = reads_all(plan.readable, plan.total)
-            wanted = plan.words
-            if not exact:
-                wanted = rare_words(plan.words, plan.usual or {}, plan.total)
-                await _look_wider(session, plan.readable / plan.total)
-            rows = await session.execute(
-                BY_SCAN if exact else BY_INDEX,
-                {
-                    **values,
-                    "collections": plan.collections,
-                    "query": query,
-                    "rare": _any_of(wanted),
-                    "vector": _written(vector),
-                    "limit": limit,
-                },
-            )
-            return Found([_hit(row) for row in rows], plan.documents, exact)
+        reader = {**_values(who, filters or Filters()), "model": self._embedder.name}
+        async with self._db.bare(writes=False) as db:
+            way = await self.way(db, query, reader)
+            asked = {"query": query, "rare": way.rare, "vector": _written(vector), "limit": limit}
+            async with db.together():
+                await db.execute(SETTINGS, {"ef": str(way.ef)})
+                rows = await db.execute(BY_SCAN if way.exact else BY_INDEX, {**reader, **asked})
+                hits = [_hit(row) for row in await rows.fetchall()]
+        return Found(hits, way.documents, way.exact)
+
+    async def way(self, db: "Bare", query: str, reader: Mapping[str, object]) -> "Way":
+        """Choose how to search, by how much the reader may read and how common the words are."""
+        memory = memory_of(self._db)
+        counts = await memory.counts(db, reader)
+        if reads_all(counts.readable, counts.total):
+            return Way(True, counts.documents)
+        words = await db.scalar(WORDS, {"query": query})
+        rare = rare_words(words, await memory.usual(db), counts.total)
+        share = counts.readable / counts.total
+        # The fewer are readable, the more passages the index has to meet.
+        ef = _EF if share >= _MOST_READABLE else min(_MAX_EF, round(_EF / share))
+        return Way(False, counts.documents, ef, _any_of(rare))
 
     async def around(self, hit: Hit, *, before: int = 2, after: int = 3) -> str:
         """Return a passage with its neighbours of the same section, as one text."""
@@ -176,13 +181,6 @@ def rare_words(words: Sequence[str], usual: Mapping[str, Any], passages: int) ->
     return kept
 
 
-async def _look_wider(session: "AsyncSession", share: float) -> None:
-    """Let the index meet more passages when fewer of them are readable."""
-    if share < 0.8:
-        ef = min(_MAX_EF, round(120 / share))
-        await session.execute(LOOK_WIDER, {"ef": str(ef)})
-
-
 def _values(who: Principal, filters: Filters) -> dict[str, object]:
     return {
         "me": who.id,
@@ -206,22 +204,6 @@ def _written(vector: npt.NDArray[np.float32]) -> str:
     return "[" + ",".join([f"{value:.5g}" for value in vector.tolist()]) + "]"
 
 
-def _hit(row: "Row[Any]") -> Hit:
-    values = row._mapping
-    return Hit(
-        chunk=values["chunk"],
-        document=values["document_id"],
-        section=values["section"],
-        position=values["position"],
-        heading=values["heading"],
-        place=values["place"],
-        text=values["text"],
-        title=values["title"],
-        source=values["source"],
-        kind=values["kind"],
-        label=Label(values["label"]),
-        collection=values["collection"],
-        score=float(values["score"]),
-        similarity=float(values["similarity"]),
-        whole=values["whole"],
-    )
+def _hit(row: tuple[Any, ...]) -> Hit:
+    *values, label = row
+    return Hit._make([*values, Label(label)])

@@ -48,6 +48,12 @@ class Bare:
         row = await (await self.execute(statement, values)).fetchone()
         return None if row is None else row[0]
 
+    @asynccontextmanager
+    async def together(self) -> AsyncIterator[None]:
+        """Let what the block runs be one transaction, sent without waiting for each answer."""
+        async with self._connection.pipeline(), self._connection.transaction():
+            yield
+
     def transaction(self) -> AbstractAsyncContextManager[AsyncTransaction]:
         """Let what the block runs be saved together, or not at all."""
         return self._connection.transaction()
