@@ -3,7 +3,8 @@
     python -m benchmarks            # all
     python -m benchmarks p1 p2      # some; the other sections of the page stay as they are
 
-A benchmark is a module `benchmarks/p<number>.py` whose docstring says what is measured and whose
+A benchmark is a module `benchmarks/p<number>.py` (speed, quality) or `r<number>.py` (what must
+hold) whose docstring says what is measured and whose
 `main()` prints the result. Each runs in a process of its own.
 """
 
@@ -26,12 +27,15 @@ _INTRO = """# Benchmarks
 Made by `make bench` (`python -m benchmarks`); peers run in the same session on the same machine.
 Absolute times drift on shared machines: the ratios count. Goals are compared, never enforced.
 """
-_SECTION = re.compile(r"<!-- (p\d+) -->\n.*?<!-- /\1 -->\n", re.DOTALL)
+_SECTION = re.compile(r"<!-- ([pr]\d+) -->\n.*?<!-- /\1 -->\n", re.DOTALL)
 
 
 def main() -> None:
     """Run, print, and write the page."""
-    known = sorted((path.stem for path in HERE.glob("p[0-9]*.py")), key=lambda name: int(name[1:]))
+    known = sorted(
+        (path.stem for path in HERE.glob("[pr][0-9]*.py")),
+        key=lambda name: (name[0], int(name[1:])),
+    )
     reader = argparse.ArgumentParser(description=__doc__)
     reader.add_argument("goals", nargs="*", type=str.lower, default=[], metavar="goal")
     goals = reader.parse_args().goals or known
