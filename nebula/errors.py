@@ -3,7 +3,7 @@
 NebulaError
 ├── InvalidInput 422        ├── Conflict 409          ├── UpstreamUnavailable 503
 ├── NotAuthenticated 401    ├── ApprovalRequired 202  ├── UpstreamRejected 502
-├── PermissionDenied 403    ├── RateLimited 429       ├── TimedOut 504
+├── PermissionDenied 403    ├── RateLimited 429       ├── TimedOut 504, Yielded 503
 ├── NotFound 404            ├── TooLarge 413          ├── OutcomeUnknown 502
 └── InternalError 500       └── (a bug, known to callers by its reference only)
 """
@@ -128,6 +128,12 @@ class ApprovalRequired(NebulaError):
     def payload(self) -> dict[str, object]:
         """Add the approval's id to the error shape."""
         return {**super().payload(), "approval_id": self.approval_id}
+
+
+class Yielded(NebulaError):
+    """It saved its work and gave the GPU back; it goes on when there is room again."""
+
+    code, status, retryable = "yielded", 503, True
 
 
 class InternalError(NebulaError):

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from nebula.app import App, open_app
 from nebula.auth.principal import Caller, Principal, Surface
+from nebula.errors import Yielded
 from nebula.gpu.leases.need import GpuNeed
 from nebula.gpu.policy.types import PriorityClass
 from nebula.jobs.job import Job, JobHandle, JobState
@@ -50,6 +51,9 @@ async def sample_draw(
     """Draw a picture."""
     assert ctx.lease is not None
     TOKENS.append(ctx.lease.token)
+    if model == "FLUX" and len(TOKENS) == 1:
+        await ctx.lease.should_yield.wait()
+        raise Yielded("It saved its work for a chat")
     await GO.wait()
     return Drawn(model=model, token=ctx.lease.token)
 
@@ -161,6 +165,24 @@ async def test_what_a_dead_worker_held_is_kept_until_its_node_has_stopped(
     assert (await lab.parts.leases.rows()).cards[0].reserved > 0
     GO.set()
     await _ended(lab, admin, handle)
+
+
+async def test_a_job_that_is_asked_to_yield_saves_leaves_and_goes_on_later(
+    lab: App, worker: Worker, admin: Principal
+) -> None:
+    handle = await _submit(lab, admin, "one", model="FLUX")
+    async with asyncio.timeout(20):
+        while not TOKENS:
+            await asyncio.sleep(0.02)
+    leases = lab.parts.leases
+    async with lab.parts.db.session() as session:
+        open_ones = [v.id for v in (await leases.rows()).leases]
+        await leases.tools.ledger.ask_to_yield(session, open_ones)
+    GO.set()
+    job = await _ended(lab, admin, handle)
+    assert job.state is JobState.SUCCEEDED, job.error
+    assert TOKENS == [1, 2]
+    assert job.attempts == 2
 
 
 async def test_a_job_for_a_service_nobody_knows_is_refused_at_once(
