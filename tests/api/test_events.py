@@ -1,14 +1,20 @@
 """The event stream: in order, without gaps or repeats over cuts, and only one's own."""
 
 import json
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpx
 import pytest
 
+from api.server import create_server
 from nebula.app import App
 from nebula.auth.principal import Role
+from nebula.settings import Settings
 from tests.api.conftest import Door
+from tests.fakes.serve import serve
+from tests.fakes.sse import CutReader
+from tests.fakes.wire import Wire
 
 Key = Callable[[Role], Awaitable[str]]
 CUTS = 60
@@ -122,3 +128,33 @@ async def test_a_malformed_subscription_is_refused(
     vic = await program(Role.VIEWER)
     answer = await vic.get(f"/api/events?{query}", headers={"Last-Event-ID": last})
     assert answer.status_code == status
+
+
+async def test_lines_cut_at_any_byte_and_a_new_server_lose_and_repeat_nothing(
+    settings: Settings, wire: Wire, key: Key, app: App
+) -> None:
+    dice, published = random.Random(7), 0
+    one = CutReader("/api/events?stream=a", await key(Role.VIEWER))
+    two = CutReader("/api/events?stream=a&stream=b", one.key)
+
+    async def publish() -> None:
+        nonlocal published
+        for _ in range(dice.choice((1, 2, 9))):
+            published += 1
+            for stream in ("a", "b"):
+                text = "x" * dice.randrange(400)
+                await app.parts.events.publish(stream, "n", {"n": published, "text": text})
+
+    for _ in range(2):
+        made = create_server(settings, http_transport=wire)
+        async with serve(made) as url:
+            for _ in range(25):
+                await publish()
+                await one.read(url, dice.randrange(600, 4000))
+                await two.read(url, dice.randrange(600, 6000))
+            while len(one.seen) < published:
+                await one.read(url, 10**6, seconds=0.3)
+            while len(two.seen) < 2 * published:
+                await two.read(url, 10**6, seconds=0.3)
+    assert one.gaps_and_repeats() == two.gaps_and_repeats() == (0, 0)
+    assert [seq for _, seq, _ in one.seen] == [data["n"] for _, _, data in one.seen]

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from nebula.auth.principal import Caller, Principal, Role, Surface
-from nebula.errors import NotAuthenticated, NotFound
+from nebula.errors import InvalidInput, NotAuthenticated, NotFound
 from nebula.jobs.schedules.schedule import Schedule, Tick, TickState
 from nebula.jobs.schedules.ticker import Outcome, Ticker
 from nebula.policy.decide import Verdict, decide
+from nebula.tool.arguments import problems
 from nebula.tool.definition import AnyTool
 from nebula.tool.envelope import envelope, envelope_sha256
 
@@ -63,7 +64,7 @@ class Launcher:
         approvals = self._parts.approvals
         try:
             due = await self._due(schedule, tick.due_at)
-        except (NotAuthenticated, NotFound) as error:
+        except (InvalidInput, NotAuthenticated, NotFound) as error:
             return Outcome(TickState.REFUSED, problem=str(error))
         approval = await approvals.of_call(due.caller.principal.id, due.call_id)
         if approval is None or approval.state == "pending":
@@ -82,11 +83,24 @@ class Launcher:
         job = await self._parts.jobs.submit(
             session, due.tool, due.values, due.caller, due.call_id, priority=schedule.priority
         )
+        line = {
+            "principal": due.caller.principal.name,
+            "surface": due.caller.surface.value,
+            "tool": due.tool.name,
+            "call_id": due.call_id,
+            "session_id": due.caller.session_id,
+            "outcome": "submitted",
+            "detail": {"job_id": job.id, "schedule": schedule.id},
+        }
+        await self._parts.audit.append(session, line)
         return Outcome(TickState.FIRED, job_id=job.id)
 
     async def _due(self, schedule: Schedule, due: datetime) -> _Due:
         tool = self._parts.registry.get(schedule.tool)
-        values = tool.input_model.model_validate(schedule.arguments)
+        try:
+            values = tool.input_model.model_validate(schedule.arguments)
+        except ValidationError as error:  # the tool has changed since
+            raise problems(tool, error) from error
         owner = await self._owner(schedule)
         caller = Caller(owner, Surface.SCHEDULE, session_id=schedule.session_id)
         return _Due(tool, values, caller, call_id_of(schedule.id, due))

@@ -8,13 +8,16 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import uuid4
 
 import structlog
+from psycopg import Error as DriverError
 from sqlalchemy import delete, func, insert, select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from nebula.db.engine import Database
-from nebula.errors import NebulaError
+from nebula.errors import InternalError, NebulaError
 from nebula.jobs.schedules.models import ScheduleRow, TickRow
 from nebula.jobs.schedules.schedule import Schedule, Tick, TickState, plan
 from nebula.jobs.schedules.service import database_now, shown
@@ -177,6 +180,12 @@ class Ticker:
                 raise
             log.warning("schedule_refused", schedule=schedule.id, reason=str(error))
             return Outcome(TickState.REFUSED, problem=str(error))
+        except (SQLAlchemyError, DriverError):
+            raise
+        except Exception:
+            reference = uuid4().hex[:12]
+            log.exception("schedule_broke", schedule=schedule.id, reference=reference)
+            return Outcome(TickState.REFUSED, problem=str(InternalError(reference)))
 
 
 def _wait_for(row: ScheduleRow, due: datetime | None) -> None:

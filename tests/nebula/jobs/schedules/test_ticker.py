@@ -289,3 +289,21 @@ async def test_what_cannot_run_is_refused_when_it_is_made(
     with pytest.raises(InvalidInput):
         too_many = Options(catch_up=1000)
         await schedules.create(admin, "x", tool=TOOL, arguments={}, timing=daily, options=too_many)
+
+
+async def test_a_bug_in_one_schedule_does_not_stop_the_others(
+    schedules: Schedules, database: Database, fired: Fired, admin: Principal, day: Day
+) -> None:
+    one = await every(schedules, admin, day, 60)
+    await every(schedules, admin, day, 60)
+    day.pass_(seconds=60)
+
+    async def broken(session: AsyncSession, schedule: Schedule, due: datetime) -> Outcome:
+        if schedule.id == one.id:
+            raise ZeroDivisionError("secret detail")
+        return await launch(session, schedule, due)
+
+    assert await Ticker(database, broken, clock=day).fire_due() == 1
+    (tick,) = await schedules.ticks(one.id, admin)
+    assert tick.state is TickState.REFUSED
+    assert "reference" in tick.problem and "secret" not in tick.problem
