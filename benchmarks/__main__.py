@@ -27,15 +27,14 @@ _INTRO = """# Benchmarks
 Made by `make bench` (`python -m benchmarks`); peers run in the same session on the same machine.
 Absolute times drift on shared machines: the ratios count. Goals are compared, never enforced.
 """
+_GOAL = re.compile(r"[pr]\d+")
 _SECTION = re.compile(r"<!-- ([pr]\d+) -->\n.*?<!-- /\1 -->\n", re.DOTALL)
 
 
 def main() -> None:
     """Run, print, and write the page."""
-    known = sorted(
-        (path.stem for path in HERE.glob("[pr][0-9]*.py")),
-        key=lambda name: (name[0], int(name[1:])),
-    )
+    named = (path.stem for path in HERE.glob("*.py") if _GOAL.fullmatch(path.stem))
+    known = sorted(named, key=lambda name: (name[0], int(name[1:])))
     reader = argparse.ArgumentParser(description=__doc__)
     reader.add_argument("goals", nargs="*", type=str.lower, default=[], metavar="goal")
     goals = reader.parse_args().goals or known
