@@ -24,23 +24,31 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from benchmarks.r1_world import FENCE_SECONDS, LEASE_SECONDS, HomeWorld, Job, Violation
+from benchmarks.r1_world import (
+    FENCE_SECONDS,
+    LEASE_SECONDS,
+    LEAVE_SECONDS,
+    YIELD_SECONDS,
+    HomeWorld,
+    Job,
+    Violation,
+)
 from benchmarks.table import show
 from nebula.gpu.policy.decide import decide
 from nebula.gpu.policy.rules import ByClass, Rules
 from nebula.gpu.policy.types import Card, Loaded, Option, PriorityClass, Snapshot
 
 GB = 2**30
-STARVATION = 60.0
+STARVATION = 30.0
 LONGEST = 15.0
 """No job loads and runs longer than this here."""
 
 RULES = Rules(
-    ageing=ByClass(chat=0, image=10, batch=20, training=30),
-    affinity=ByClass(chat=1, image=3, batch=5, training=5),
+    ageing=ByClass(chat=0, image=5, batch=10, training=14),
+    affinity=ByClass(chat=1, image=2, batch=3, training=3),
     alike=1.0,
     starvation=STARVATION,
-    fair_share_most=10.0,
+    fair_share_most=5.0,
     priority_step=2.0,
     preempt_after=ByClass(chat=1, image=3, batch=1e9, training=1e9),
     yield_quantum=3.0,
@@ -106,7 +114,7 @@ class Home(RuleBasedStateMachine):
         self._submit(kind, klass, run, owner, 0.0)
         self.world.ask()
 
-    @rule(kind=kinds, run=runs, number=st.integers(4, 30), every=st.floats(0.5, 6.0))
+    @rule(kind=kinds, run=runs, number=st.integers(4, 50), every=st.floats(1.0, 8.0))
     def floods(self, kind, run, number, every) -> None:
         for n in range(number):
             self._submit(kind, PriorityClass.CHAT, run, "c", n * every)
@@ -239,9 +247,11 @@ def _limit(world: HomeWorld, job: Job) -> float:
     until = job.waiting_since + STARVATION + RULES.alike
     ahead = [j for j in world.jobs.values() if j.wish.created <= until]
     frozen = sum(lease.frozen or lease.state == "lost" for lease in world.leases.values())
-    each = 2 * LONGEST + RULES.yield_seconds + 2
+    longest = max(j.load + j.wish.options[0].run_seconds for j in world.jobs.values())
+    each = 2 * longest + 2 * LEAVE_SECONDS
     trouble = (LEASE_SECONDS + FENCE_SECONDS + LONGEST) * frozen
-    return STARVATION + each * (len(ahead) + 1) + trouble
+    saving = YIELD_SECONDS * sum(j.wish.yields for j in ahead)
+    return STARVATION + each * (len(ahead) + 1) + saving + trouble
 
 
 def machine(bug: str = "") -> type[Home]:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from nebula.errors import NebulaError
-from ui.cli import node
+from ui.cli import gpu, node
 from ui.cli.exits import STOPPED, code_of, tell
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app.add_typer(audit_app, name="audit")
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(new_app, name="new")
 app.add_typer(node.app, name="node")
+app.add_typer(gpu.app, name="gpu")
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output")]
 ApprovalId = Annotated[str, typer.Argument(help="The approval's id, apr_…")]

@@ -24,9 +24,11 @@ def lower_bound(trace: Trace) -> float:
     """Return seconds from the first arrival before which the last job cannot have ended.
 
     The largest of each job by itself and, for each moment, what came after it packed as tightly
-    as can be. Loading is left out but for the first of each model: it may be there already.
+    as can be; what fits no card is left out. Loading is left out but for the first of each model: it may be there already.
     """
-    jobs = sorted(trace.jobs, key=lambda j: j.created)
+    largest = max(c.capacity for c in trace.cards)
+    fitting = [j for j in trace.jobs if j.vram <= largest]
+    jobs = sorted(fitting, key=lambda j: j.created)
     if not jobs:
         return 0.0
     first = jobs[0].created

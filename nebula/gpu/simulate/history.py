@@ -32,6 +32,7 @@ class Stretch:
     klass: str
     start: float
     end: float
+    vram: int
 
 
 @dataclass

@@ -22,6 +22,8 @@ def exclusive_fifo(snapshot: Snapshot) -> Sequence[Decision]:
     found: list[Decision] = []
     taken = {w.card for w in snapshot.running}
     for request in _by_age(snapshot):
+        if not request.options:
+            continue  # it fits none of the cards
         free = [o for o in request.options if o.card not in taken]
         if not free:
             break
@@ -107,7 +109,8 @@ def groups(trace: Trace) -> Policy:
         found: list[Decision] = []
         by_card: dict[str, list[Waiting]] = {}
         for request in _by_age(snapshot):
-            by_card.setdefault(home[request.key][0], []).append(request)
+            if request.key in home:
+                by_card.setdefault(home[request.key][0], []).append(request)
         for card, requests in by_card.items():
             found += _serve_group(snapshot, card, requests, home)
         return found
@@ -154,6 +157,8 @@ def _written_by_hand(trace: Trace) -> dict[Key, tuple[str, int]]:
     home: dict[Key, tuple[str, int]] = {}
     for key in sorted(work, key=lambda k: (-size[k], str(k))):
         fitting = [c.id for c in trace.cards if c.capacity >= size[key]]
+        if not fitting:
+            continue
         card = min(fitting, key=lambda c: (busy[c] / room[c], c))
         busy[card] += work[key] * size[key]
         groups = filled[card]

@@ -244,7 +244,7 @@ class World:
         spent[work.card] = spent.get(work.card, 0.0) + outcome.job.vram * seconds
         label = outcome.job.model or outcome.job.service
         history.stretches.append(
-            Stretch(work.card, label, outcome.job.klass, work.started, self.now)
+            Stretch(work.card, label, outcome.job.klass, work.started, self.now, outcome.job.vram)
         )
 
     def _at(self, when: float, kind: str, name: str) -> None:
