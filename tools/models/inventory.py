@@ -52,8 +52,14 @@ async def _of_service(
         elif keeps_files(spec):
             entries, notes = await _files(ctx, spec)
     except NebulaError as error:
-        notes.append(f"{spec.name}: {error}")
+        notes.append(_note(spec, error))
     return [_described(ctx, spec, entry, residents) for entry in entries], notes
+
+
+def _note(spec: ServiceSpec, error: NebulaError) -> str:
+    """Say what a service did not tell; most errors name it already."""
+    said = str(error)
+    return said if spec.name in said else f"{spec.name}: {said}"
 
 
 def _simulated(spec: ServiceSpec) -> list[ModelEntry]:
@@ -89,7 +95,7 @@ async def _files(ctx: "Context", spec: ServiceSpec) -> tuple[list[ModelEntry], l
     try:
         told = await files_told(Wire(ctx.http, spec.name, services.address(spec)), spec.kind)
     except NebulaError as error:
-        return entries, [*notes, f"{spec.name}: {error}"]
+        return entries, [*notes, _note(spec, error)]
     entries += [
         ModelEntry(name=name, kind=kind.value, service=spec.name, node=spec.node)
         for kind, names in told.items()

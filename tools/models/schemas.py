@@ -13,6 +13,8 @@ from nebula.tool.result import Block, Markdown, Result, Table
 def _gb(size: float | None) -> str:
     if size is None:
         return "unknown"
+    if size < 0.005:
+        return "under 10 MB"
     return f"{size:.1f} GB" if size >= 0.095 else f"{size * 1024:.0f} MB"
 
 

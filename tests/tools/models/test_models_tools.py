@@ -86,6 +86,8 @@ async def test_models_list_says_which_service_is_away_and_shows_its_files_all_th
     listed: ModelList = await house.run(viewer, "models_list", node="pc")
     assert [m.name for m in listed.models] == ["sdxl.safetensors"]
     assert len(listed.notes) == 2
+    shown = to_markdown(listed.render())
+    assert "under 10 MB" in shown and "comfyui: comfyui" not in shown
 
 
 async def test_an_old_comfyui_tells_its_checkpoints_only(house: House, viewer: Principal) -> None:
