@@ -21,10 +21,12 @@ def create(settings: Settings) -> "FastAPI":
 def mount_chat(server: "FastAPI", settings: Settings) -> None:
     """Mount the sign-in page and the chat over a server whose state holds `app` and `jarvis`."""
     from ui.chat import home
+    from ui.chat.imports import without_tracing
 
     home.prepare(settings)
     # Chainlit reads its folder when it is imported, so nothing of it is imported before this.
-    from chainlit.utils import mount_chainlit
+    with without_tracing():
+        from chainlit.utils import mount_chainlit
     from starlette.routing import Mount
 
     from ui import sign_in
