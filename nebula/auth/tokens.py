@@ -14,8 +14,8 @@ def new_id(kind: str) -> str:
 
 
 def new_token() -> str:
-    """Return 256 random bits as URL-safe text."""
-    return secrets.token_urlsafe(32)
+    """Return 256 random bits as text that is safe in URLs and as an argument of a command."""
+    return secrets.token_hex(32)  # no "-" in front, which a terminal would read as an option
 
 
 def new_key() -> str:
