@@ -11,6 +11,7 @@ from nebula.errors import Conflict
 from nebula.jobs.job import JobHandle, JobState
 from node.protocol import TaskRequest
 from tests.node.agent import AgentProcess, alive, until
+from tests.node.checker import violations
 from tests.tools.nodes.lab import Lab
 
 GIB = 1024**3
@@ -64,6 +65,7 @@ async def test_work_of_a_frozen_agent_ends_with_its_lease_and_the_card_is_free_a
     job = await lab.app.parts.jobs.wait(job_id, developer, 60)
     assert job.state in {JobState.FAILED, JobState.UNKNOWN}
     assert [x["state"] for x in agent.journal("ended")] == ["fenced"]
+    assert violations(agent.journal(), {0: 8 * GIB}) == []
     async with asyncio.timeout(30):
         while await open_leases(lab):
             await asyncio.sleep(0.05)
