@@ -44,6 +44,8 @@ _END_SHORT: Final = """
         INSERT INTO gpu_uses AS u (service, model, weight) VALUES (:service, :model, 1)
         ON CONFLICT (service, model) DO UPDATE SET at = clock_timestamp(), weight = 1 + u.weight
             * 0.5 ^ (extract(epoch FROM clock_timestamp() - u.at) / :half_life)::float8
+    ), placed AS (
+        UPDATE gpu_requests SET state = 'done' WHERE id = :request AND state = 'placed'
     ), told AS (
         SELECT pg_notify(:channel, 'tick') FROM gpu_requests WHERE state = 'waiting' LIMIT 1
     )
@@ -156,6 +158,7 @@ class Ledger(Placing):
         values = {
             "id": lease.id,
             "token": lease.token,
+            "request": lease.request_id,
             "resident": lease.resident,
             "service": lease.service,
             "model": lease.model or "",
@@ -240,7 +243,6 @@ class Ledger(Placing):
         if (await session.execute(_STATE, where)).one_or_none() is None:
             return False
         await self.notify(session, f"loaded {resident}")
-        await self.notify(session)
         return True
 
     async def not_loaded(

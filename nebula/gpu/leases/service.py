@@ -344,6 +344,18 @@ class Leases:
         await self._arrived(held)
         return time.monotonic() - begun
 
+    async def _closed(self, session: AsyncSession, held: LeaseState, *, ends: bool) -> int | None:
+        """End a lease, unless others do; count its use and return the peak that was measured."""
+        ledger, footprints = self.tools.ledger, self.tools.pictures.footprints
+        if ends and held.resident is not None:
+            return await ledger.end_short(session, held)
+        peak = await self.records.peak(session, held.id)
+        if ends:
+            await ledger.end(session, held, "done")
+        if held.service is not None:
+            await footprints.used(session, held.service, held.model)
+        return peak
+
     async def _arrived(self, held: LeaseState, *, tell: bool = True) -> None:
         assert held.resident is not None
         async with self.tools.db.session() as session:
@@ -378,22 +390,18 @@ class Leases:
             if over.brought and held.resident is not None:
                 await self._brought(held, over)
             async with self.tools.db.session() as session:
-                peak = await self.records.peak(session, held.id)
-                if over.ends:
-                    await self.tools.ledger.end(session, held, "done")
-                if held.service is not None:
-                    footprints = self.tools.pictures.footprints
-                    await footprints.used(session, held.service, held.model)
-                    if over.load_seconds is not None or peak is not None:
-                        await footprints.record(
-                            held.service,
-                            held.model,
-                            held.bucket,
-                            peak_vram=peak,
-                            load_seconds=over.load_seconds,
-                            run_seconds=over.run_seconds,
-                            session=session,
-                        )
+                peak = await self._closed(session, held, ends=over.ends)
+                if held.service is None or (over.load_seconds is None and peak is None):
+                    return
+                await self.tools.pictures.footprints.record(
+                    held.service,
+                    held.model,
+                    held.bucket,
+                    peak_vram=peak,
+                    load_seconds=over.load_seconds,
+                    run_seconds=over.run_seconds,
+                    session=session,
+                )
         except NebulaError as error:
             log.warning("gpu lease not ended; it will expire", lease=held.id, error=str(error))
 

@@ -9,7 +9,31 @@ from nebula.gpu.open import Gpu
 from nebula.gpu.policy.types import PriorityClass
 from nebula.services.map import Target
 from nebula.services.sizes import GIB
-from tests.nebula.gpu.leases.conftest import MAP, OpenGpu
+from nebula.settings import Settings
+from tests.fakes.comfyui import FakeComfyUI
+from tests.fakes.nvml import FakeCard, FakeNvml
+from tests.fakes.ollama import FakeOllama, Installed
+from tests.fakes.wire import Wire
+from tests.nebula.gpu.leases.conftest import MAP, PROMPT, OpenGpu
+
+REAL = """\
+nodes:
+  - name: pc
+services:
+  - name: ollama
+    kind: ollama
+    node: pc
+    url: ${OLLAMA_HOST}
+    models:
+      - {name: "llama3.1:8b", vram: 5.5 GB, aliases: [llama]}
+  - name: comfyui
+    kind: comfyui
+    node: pc
+    url: http://comfy.test:8188
+    vram: 7 GB
+    models:
+      - {name: SDXL, vram: 7 GB, checkpoint: sd_xl_base_1.0.safetensors}
+"""
 
 CHAT = GpuNeed(service="ollama", model="llama3.1:8b", klass=PriorityClass.CHAT)
 SDXL = GpuNeed(service="comfyui", model="SDXL", klass=PriorityClass.IMAGE)
@@ -88,6 +112,33 @@ async def test_only_so_many_measurements_are_kept(open_lab: OpenGpu) -> None:
         async with lab.leases.tools.db.session() as session:
             count = await session.execute(text("SELECT count(*) FROM gpu_footprints"))
             assert count.scalar_one() == 50
+
+
+async def test_jarvis_s_own_model_comes_back_when_what_took_its_place_is_idle(
+    open_lab: OpenGpu, wire: Wire, settings: Settings
+) -> None:
+    ollama = FakeOllama(
+        installed={"llama3.1:8b": Installed(int(5.5 * GIB))},
+        loaded={"llama3.1:8b": int(5.5 * GIB)},
+    )
+    comfy = FakeComfyUI()
+    wire.mount(settings.ollama_host, ollama)
+    wire.mount("http://comfy.test:8188", comfy)
+    used = lambda: sum(ollama.server.loaded.values()) + comfy.on_card  # noqa: E731
+    nvml = FakeNvml([FakeCard(12 * GIB, used)])
+    soon = PROMPT.model_copy(update={"comeback_seconds": 0.0})
+    async with open_lab(REAL, nvml=nvml, lease_settings=soon) as lab:
+        await lab.leases.look()
+        picture = GpuNeed(service="comfyui", model="SDXL", klass=PriorityClass.IMAGE)
+        async with lab.leases.hold(picture):
+            assert ollama.server.loaded == {}
+            assert await lab.own.evicted() == frozenset({"ollama:llama3.1:8b"})
+        async with asyncio.timeout(20):
+            while not ollama.server.loaded:
+                await asyncio.sleep(0.05)
+        assert await lab.own.evicted() == frozenset()
+        assert list(ollama.server.loaded) == ["llama3.1:8b"]
+        assert comfy.on_card == 0
 
 
 async def _age(lab: Gpu, *, minutes: float) -> None:
