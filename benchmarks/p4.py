@@ -92,7 +92,7 @@ async def all_killed(fleet: Fleet, _server: EmbeddedPostgres, _url: str) -> None
 
 async def restart(_fleet: Fleet, running: EmbeddedPostgres, _url: str) -> None:
     """Restart PostgreSQL."""
-    await asyncio.to_thread(running._control, "restart", "-m", "fast", "-w")
+    await asyncio.to_thread(running._programs.control, running.data, "restart", "-m", "fast", "-w")
 
 
 async def storm(_fleet: Fleet, running: EmbeddedPostgres, _url: str) -> None:

@@ -16,6 +16,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 from sqlalchemy import TextClause
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from nebula.db.liveness import has_something_to_read
 
@@ -57,6 +58,14 @@ class Bare:
     def transaction(self) -> AbstractAsyncContextManager[AsyncTransaction]:
         """Let what the block runs be saved together, or not at all."""
         return self._connection.transaction()
+
+
+async def bare_in(session: AsyncSession) -> Bare:
+    """Return the connection under a session: what runs on it is part of its transaction."""
+    connection = await session.connection()
+    driver = (await connection.get_raw_connection()).driver_connection
+    assert driver is not None
+    return Bare(driver)
 
 
 class BareConnections:

@@ -7,9 +7,11 @@ its attempt is the newest and still running, so a worker that was given up for d
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, insert, text, update
+from sqlalchemy import func, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from nebula.db.bare import Statements, bare_in
+from nebula.db.documents import storable_json
 from nebula.errors import UpstreamUnavailable
 from nebula.events.bus import Events
 from nebula.jobs import queue
@@ -54,15 +56,12 @@ class Moves:
         self, session: AsyncSession, fields: dict[str, Any], need: "GpuNeed | None"
     ) -> Job:
         """Record a new job and send it on its way: to the gate when it needs a GPU."""
-        values = {**fields, "state": JobState.QUEUED.value, "gated": need is not None}
-        if need is None:
-            values["queue_id"] = queue.row_for(fields["id"], fields["priority"])
-            values["queued_at"] = func.clock_timestamp()
-        new = insert(JobRow).values(**values).returning(JobRow)
-        job = shown((await session.execute(new)).scalar_one())
+        bare = await bare_in(session)
+        given = {name: _stored(value) for name, value in fields.items()}
+        job = Job.model_validate(await bare.scalar(_PUT, {**given, "gated": need is not None}))
         if need is not None:
             await self._gate().admit(session, job, need)
-        await announce(self._events, session, job)
+        await announce(self._events, bare, job)
         return job
 
     async def ready(self, session: AsyncSession, job_id: str) -> None:
@@ -73,49 +72,24 @@ class Moves:
             await queue.enqueue(session, job_id)
 
     async def claim(
-        self, session: AsyncSession, job_id: str, queue_id: int, worker: str
+        self, statements: Statements, job_id: str, queue_id: int, worker: str
     ) -> Claim | None:
-        """Begin the next attempt for the holder of the job's queue row; None if it is not to run.
-
-        A job that needs a GPU and has no place yet goes to the gate instead.
-        """
-        claimed = await session.execute(
-            update(JobRow)
-            .where(
-                JobRow.id == job_id,
-                JobRow.state == "queued",
-                JobRow.queue_id == queue_id,
-                JobRow.placed | ~JobRow.gated,
-            )
-            .values(
-                state="running",
-                attempts=JobRow.attempts + 1,
-                worker=worker,
-                waits_because="",
-                progress={},
-                started_at=func.coalesce(JobRow.started_at, func.clock_timestamp()),
-            )
-            .returning(JobRow)
-        )
-        row = claimed.scalar_one_or_none()
+        """Begin the next attempt for the holder of the job's queue row; None if it is not to run."""
+        asked = {"job_id": job_id, "queue_id": queue_id, "worker": worker}
+        row = await statements.scalar(_CLAIM, asked)
         if row is None:
-            await self._admit_due(session, job_id, queue_id)
             return None
         claim = claim_of(row)
-        await announce(self._events, session, claim.job)
+        await announce(self._events, statements, claim.job)
         return claim
 
     async def claimed(
-        self, session: AsyncSession, job_id: str, queue_id: int, worker: str
+        self, statements: Statements, job_id: str, queue_id: int, worker: str
     ) -> Claim | None:
         """Return a job whose claim was cut off in the middle, if it took effect."""
-        row = await session.get(JobRow, job_id)
-        mine = row is not None and (row.state, row.queue_id, row.worker) == (
-            "running",
-            queue_id,
-            worker,
-        )
-        return claim_of(row) if row is not None and mine else None
+        asked = {"job_id": job_id, "queue_id": queue_id, "worker": worker}
+        row = await statements.scalar(_CLAIMED, asked)
+        return None if row is None else claim_of(row)
 
     async def end(self, session: AsyncSession, run: Run, ending: Ending) -> Job | None:
         """Record how a run ended and free its GPU; None when the run no longer counts."""
@@ -216,8 +190,8 @@ class Moves:
         )
         return moved.scalar_one_or_none()
 
-    async def _admit_due(self, session: AsyncSession, job_id: str, queue_id: int) -> None:
-        """Hand a job that waited for its next attempt to the gate."""
+    async def admit_due(self, session: AsyncSession, job_id: str, queue_id: int) -> None:
+        """Hand a job whose next attempt is due, and that needs a GPU, to the gate."""
         due = update(JobRow).where(
             JobRow.id == job_id,
             JobRow.state == "queued",
@@ -260,4 +234,38 @@ def _waiting(because: str) -> dict[str, Any]:
 _OVERDUE = text(
     "UPDATE tool_calls SET deadline = clock_timestamp() "
     "WHERE principal_id = :principal AND starts_with(call_id, :prefix) AND state = 'running'"
+)
+
+
+def _stored(value: Any) -> Any:
+    return storable_json(value) if isinstance(value, dict) else value
+
+
+_PUT = text(
+    f"""
+    INSERT INTO jobs (
+        id, tool, arguments, state, priority, owner_id, owner_name, surface, session_id, call_id,
+        asked_as, kind, gated, max_attempts, queue_id, queued_at
+    ) VALUES (
+        :id, :tool, CAST(:arguments AS jsonb), 'queued', :priority, :owner_id, :owner_name,
+        :surface, :session_id, :call_id, CAST(:asked_as AS jsonb), :kind, :gated, :max_attempts,
+        CASE WHEN NOT CAST(:gated AS boolean) THEN {queue.row_of("CAST(:id AS text)", "CAST(:priority AS int)", "NULL")} END,
+        CASE WHEN NOT CAST(:gated AS boolean) THEN clock_timestamp() END
+    ) RETURNING to_jsonb(jobs)
+    """  # noqa: S608 - only our own constants
+)
+
+_CLAIM = text(
+    """
+    UPDATE jobs SET
+        state = 'running', attempts = attempts + 1, worker = :worker, waits_because = '',
+        progress = '{}', started_at = coalesce(started_at, clock_timestamp())
+    WHERE id = :job_id AND state = 'queued' AND queue_id = :queue_id AND (placed OR NOT gated)
+    RETURNING to_jsonb(jobs)
+    """
+)
+
+_CLAIMED = text(
+    "SELECT to_jsonb(jobs) FROM jobs WHERE id = :job_id AND state = 'running' "
+    "AND queue_id = :queue_id AND worker = :worker"
 )

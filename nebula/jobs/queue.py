@@ -12,7 +12,7 @@ from typing import Any
 from procrastinate import App, PsycopgConnector
 from procrastinate.schema import SchemaManager
 from psycopg import AsyncConnection, sql
-from sqlalchemy import TextClause, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 SCHEMA = "procrastinate"
@@ -21,7 +21,7 @@ TASK = "nebula.jobs.run"
 _LOCK = 0x6A6F6273  # an advisory lock: one process sets the schema up at a time
 
 
-def _row(job_id: str, priority: str, at: str) -> str:
+def row_of(job_id: str, priority: str, at: str) -> str:
     """Return the SQL that makes a row of the queue and gives its number."""
     return (
         f"({SCHEMA}.procrastinate_defer_jobs_v1(ARRAY[ROW('{QUEUE}', '{TASK}', {priority}, "
@@ -31,10 +31,9 @@ def _row(job_id: str, priority: str, at: str) -> str:
 
 
 _LATER = "CASE WHEN :delay > 0 THEN clock_timestamp() + make_interval(secs => :delay) END"
-_NEW_ROW = _row("CAST(:new_job AS text)", "CAST(:new_priority AS int)", "NULL")
 _ENQUEUE = text(
     f"""
-    UPDATE jobs SET queue_id = {_row("id", "priority", _LATER)},
+    UPDATE jobs SET queue_id = {row_of("id", "priority", _LATER)},
         queued_at = clock_timestamp() + make_interval(secs => :delay)
     WHERE id = :job_id AND state = 'queued'
     RETURNING id
@@ -48,11 +47,6 @@ _PRIORITY = text(
     f"UPDATE {SCHEMA}.procrastinate_jobs q SET priority = :priority FROM jobs j "  # noqa: S608
     "WHERE j.id = :job_id AND q.id = j.queue_id AND q.status = 'todo'"
 )
-
-
-def row_for(job_id: str, priority: int) -> TextClause:
-    """Return the expression that puts a new job before the workers and gives its row's number."""
-    return text(_NEW_ROW).bindparams(new_job=job_id, new_priority=priority)
 
 
 async def enqueue(session: AsyncSession, job_id: str, *, delay_seconds: float = 0.0) -> bool:

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from nebula.auth.principal import Caller
+from nebula.db.bare import Statements
 from nebula.events.bus import Events
 from nebula.jobs.job import Job, Progress
 from nebula.jobs.models import JobRow
@@ -67,14 +67,14 @@ def shown(row: JobRow) -> Job:
     return Job(progress=Progress.model_validate(row.progress), **fields)
 
 
-def claim_of(row: JobRow) -> Claim:
-    """Return what a worker needs of a row it claimed."""
-    asked = Asked.model_validate(row.asked_as)
-    return Claim(shown(row), asked, EffectKind(row.kind), row.gated)
+def claim_of(row: dict[str, Any]) -> Claim:
+    """Return what a worker needs of a row it claimed, given as its JSON."""
+    asked = Asked.model_validate(row["asked_as"])
+    return Claim(Job.model_validate(row), asked, EffectKind(row["kind"]), row["gated"])
 
 
 async def announce(
-    events: Events, session: AsyncSession, job: Job, *, state: str | None = None
+    events: Events, session: Statements, job: Job, *, state: str | None = None
 ) -> None:
     """Tell in the same transaction which state a job is in."""
     told = {

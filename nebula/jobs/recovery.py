@@ -1,11 +1,10 @@
 """Finds what a crash left behind, and sets it going again."""
 
-from sqlalchemy import select, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from nebula.app import App
 from nebula.jobs import queue
-from nebula.jobs.models import JobRow
 from nebula.jobs.moves import Run
 from nebula.jobs.outcome import Again, after_loss
 from nebula.jobs.pace import Pace
@@ -51,6 +50,8 @@ _FORGET_WORKERS = text(
     "DELETE FROM job_workers WHERE heartbeat_at < clock_timestamp() - interval '10 minutes'"
 )
 
+_RUNNING = text("SELECT to_jsonb(jobs) FROM jobs WHERE id = :job_id AND state = 'running'")
+
 
 async def recover(app: App, session: AsyncSession, pace: Pace) -> int:
     """Set going again whatever lost its worker or its row in the queue; return how many.
@@ -74,7 +75,7 @@ async def recover(app: App, session: AsyncSession, pace: Pace) -> int:
 
 async def lose(app: App, session: AsyncSession, job_id: str) -> None:
     """Decide about one job whose run is gone."""
-    row = await session.scalar(select(JobRow).where(JobRow.id == job_id, JobRow.state == "running"))
+    row = await session.scalar(_RUNNING, {"job_id": job_id})
     if row is None:
         return
     claim = claim_of(row)

@@ -90,11 +90,15 @@ class Runner:
             nonlocal unsure
             moves, again = self._jobs.moves, unsure
             unsure = True
-            async with self._db.session() as session:
-                claim = await moves.claim(session, job_id, queue_id, self._worker)
+            async with self._db.bare() as bare:
+                async with bare.transaction():
+                    claim = await moves.claim(bare, job_id, queue_id, self._worker)
                 if claim is None and again:
                     # The database may have gone away just as an earlier claim was saved.
-                    claim = await moves.claimed(session, job_id, queue_id, self._worker)
+                    claim = await moves.claimed(bare, job_id, queue_id, self._worker)
+            if claim is None:
+                async with self._db.session() as session:
+                    await moves.admit_due(session, job_id, queue_id)
             return claim
 
         return await self._persistently(attempt)

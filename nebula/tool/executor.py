@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from nebula.app import Parts
 from nebula.auth.principal import Caller, Principal, Role, Surface
+from nebula.db.bare import bare_in
 from nebula.errors import (
     ApprovalRequired,
     Conflict,
@@ -268,7 +269,7 @@ class Executor:
                 priority=call.priority,
                 job_id=handle.job_id,
             )
-            await parts.audit.append(session, line)
+            await parts.audit.append(await bare_in(session), line)
         call.recorded = True
         return handle
 

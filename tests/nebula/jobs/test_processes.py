@@ -173,7 +173,9 @@ async def test_workers_go_on_when_the_database_has_restarted() -> None:
             )
             assert isinstance(made, JobHandle)
             handles.append(made)
-        await asyncio.to_thread(server._control, "restart", "-m", "immediate", "-w")
+        await asyncio.to_thread(
+            server._programs.control, server.data, "restart", "-m", "immediate", "-w"
+        )
         jobs = [await app.parts.jobs.wait(h.job_id, ada.principal, 30) for h in handles]
     assert {job.state for job in jobs} == {JobState.SUCCEEDED}, jobs
     assert sum(word.startswith("begin") for word in samples.DONE) == 6, "opaque work ran once"
