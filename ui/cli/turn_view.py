@@ -121,4 +121,5 @@ def _note(event: PlanEvent | StepEvent | JobEvent) -> str:
             return f"  {_MARKS[event.status]} {visible(event.name)}"
         case JobEvent():
             share = "" if event.progress is None else f" {event.progress:.0%}"
-            return f"  {event.tool}: {event.state}{share} {visible(event.message)}".rstrip()
+            said = f"  {event.tool}: {event.state}{share} {visible(event.message)}".rstrip()
+            return f"{said}\n  Follow it: jarvis jobs follow {event.job_id}"

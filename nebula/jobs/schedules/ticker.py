@@ -79,7 +79,7 @@ class Ticker:
                     pruned_at = loop.time()
                 failures = 0
                 pause = self._poll_seconds
-            except NebulaError as error:
+            except Exception as error:  # noqa: BLE001 - the ticker goes on, whatever one round met
                 pause = _BACK_OFF[min(failures, len(_BACK_OFF) - 1)]
                 failures += 1
                 log.warning("ticker_waits", reason=str(error), seconds=pause)

@@ -7,6 +7,7 @@ from graphs.events import (
     ApprovalEvent,
     DoneEvent,
     ErrorEvent,
+    JobEvent,
     MessageEvent,
     PlanEvent,
     PlanStep,
@@ -80,3 +81,9 @@ def test_the_view_knows_session_approvals_and_outcome(view: TurnView, out: io.St
     view.show(DoneEvent(outcome="waiting"))
     assert (view.session_id, view.approvals, view.outcome) == ("s1", ["apr_1"], "waiting")
     assert "● Look" in out.getvalue()
+
+
+def test_a_job_says_how_to_follow_it(view: TurnView, out: io.StringIO) -> None:
+    view.show(JobEvent(job_id="job_1", tool="models_download", state="queued", message="no room"))
+    assert "models_download: queued no room" in out.getvalue()
+    assert "jarvis jobs follow job_1" in out.getvalue()
