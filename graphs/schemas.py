@@ -43,7 +43,32 @@ def function(name: str, description: str, parameters: Mapping[str, Any]) -> Sche
 
 def _of_tool(tool: AnyTool) -> Schema:
     first = " ".join(tool.description.split("\n\n")[0].split())
-    return function(tool.name, first[:_DESCRIPTION], compact(tool.schema()))
+    return function(tool.name, first[:_DESCRIPTION], compact(_choices_in_place(tool.schema())))
+
+
+def _choices_in_place(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the values of a choice where it is used; a model needs no name for their type."""
+    shared: Mapping[str, Any] = schema.get("$defs", {})
+    choices = {
+        f"#/$defs/{name}": {key: made[key] for key in ("type", "enum") if key in made}
+        for name, made in shared.items()
+        if "enum" in made
+    }
+
+    def placed(part: Any) -> Any:
+        if isinstance(part, list):
+            return [placed(each) for each in part]
+        if not isinstance(part, Mapping):
+            return part
+        rest = {key: placed(value) for key, value in part.items() if key != "$ref"}
+        at = part.get("$ref")
+        if at is None:
+            return rest
+        return {**choices[at], **rest} if at in choices else {"$ref": at, **rest}
+
+    kept = {name: placed(made) for name, made in shared.items() if "enum" not in made}
+    rest = {key: placed(value) for key, value in schema.items() if key != "$defs"}
+    return {**rest, "$defs": kept} if kept else rest
 
 
 def compact(schema: Mapping[str, Any]) -> dict[str, Any]:
