@@ -41,8 +41,12 @@ def _held_up(request: Waiting, option: Option, place: Place) -> bool:
 
 
 def _candidates(request: Waiting, board: Board, place: Place) -> list[Running]:
-    """Return who may be asked, lowest class and latest start first."""
+    """Return who may be asked, lowest class and latest start first.
+
+    What ends by itself before it could have saved is left alone.
+    """
     quantum = board.rules.yield_quantum
+    saved = board.now + max(board.rules.yield_seconds, board.rules.leave_seconds)
     found = [
         work
         for work in board.running
@@ -52,6 +56,7 @@ def _candidates(request: Waiting, board: Board, place: Place) -> list[Running]:
         and work.klass < request.klass
         and work.id not in board.asked
         and board.now - work.started >= quantum
+        and board.expected_end(work) > saved
     ]
     return sorted(found, key=lambda w: (w.klass, -w.started, w.id))
 

@@ -156,3 +156,17 @@ def test_an_owner_who_used_much_goes_after_one_who_used_little() -> None:
     hers = wish("hers", SDXL, IMAGE, (option(gb=11),), owner="bob", created=5)
     snapshot = Snapshot(10, (PC,), (), (), (mine, hers), {"anna": 900.0})
     assert [s.request for s in of(Start, decide(snapshot))] == ["hers"]
+
+
+def test_nobody_is_asked_to_yield_in_vain() -> None:
+    ending = work("t1", ("trainer", "lora"), TRAINING, 7.0, 205, yields=True)
+    image = model(SDXL, gb=4.0, leases=1)
+    drawing = work("w1", SDXL, IMAGE, 4.0, 400, loaded=image.id)
+    chat = wish(options=(option(gb=8),), created=200)
+    # The training ends in 5 s by itself, and without the image there is no room anyway.
+    assert of(Yield, decide(Snapshot(200, (PC,), (image,), (ending, drawing), (chat,)))) == []
+    # What waits for its own service to be free is not helped by memory.
+    training = work("t1", ("trainer", "lora"), TRAINING, 7.0, 3600, yields=True)
+    next_image = wish("i1", SDXL, CHAT, (option(gb=4, holds="one"),), created=200)
+    found = decide(Snapshot(200, (PC,), (image,), (training, drawing), (next_image,)))
+    assert of(Yield, found) == []
