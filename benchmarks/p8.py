@@ -12,6 +12,7 @@ Below it, how long one single event takes to the last of the 500.
 
 import asyncio
 import json
+import logging
 import multiprocessing
 import os
 import socket
@@ -27,6 +28,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
+import structlog
 
 from benchmarks.table import show
 
@@ -261,6 +263,7 @@ async def measure(
 
 
 async def compare() -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     raw = await measure(lambda: peer_server("raw"))
     each = await measure(lambda: peer_server("each"))
     ours = await measure(our_server)
