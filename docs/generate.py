@@ -51,6 +51,7 @@ def _contract(tool: AnyTool) -> dict[str, Any]:
         "selectors": list(tool.selectors),
         "outside": tool.outside,
         "confirm": tool.confirm,
+        "background": tool.background,
         "rest": tool.rest,
         "parameters": schema.get("properties", {}),
         "required": schema.get("required", []),
@@ -74,7 +75,9 @@ def _tool(tool: AnyTool) -> Iterator[str]:
     if tool.rest:
         method, path = tool.rest.split(" ")
         doors.append(f"`{method} /api{path}`")
-    yield f"Effect **{tool.effect.value}** · permission `{tool.permission}` · {' · '.join(doors)}"
+    job = " · runs as a **job**" if tool.background else ""
+    doors_text = " · ".join(doors)
+    yield f"Effect **{tool.effect.value}**{job} · permission `{tool.permission}` · {doors_text}"
     properties = tool.schema().get("properties", {})
     required = tool.schema().get("required", [])
     if properties:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from docs.generate import ROOT, catalogue
+from nebula.jobs.job import JobHandle
 from nebula.policy.decide import Verdict, decide
-from nebula.tool.definition import AnyTool, Audience, Effect
+from nebula.tool.definition import AnyTool, Audience, Effect, EffectKind, secrets_of
 from nebula.tool.registry import Registry
 from tests.people import caller
 
@@ -60,6 +61,15 @@ def test_a_tool_that_destroys_always_asks_a_person(tool: AnyTool) -> None:
             assert verdict in {Verdict.CONFIRM, Verdict.BLOCK}
         if tool.audience is Audience.HUMAN and by_model:
             assert verdict is Verdict.BLOCK
+
+
+@pytest.mark.parametrize("tool", [p for p in TOOLS if p.values[0].background])
+def test_a_background_tool_has_time_and_says_how_its_effect_may_be_repeated(tool: AnyTool) -> None:
+    assert tool.timeout >= 60, "what ends sooner needs no job"
+    assert tool.answer_model is JobHandle
+    assert secrets_of(tool) == []
+    if tool.kind is EffectKind.OPAQUE:
+        assert tool.effect is not Effect.READ, "a read may always be repeated"
 
 
 @pytest.mark.parametrize("feature", FEATURES, ids=lambda path: path.name)
