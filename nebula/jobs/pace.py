@@ -10,7 +10,9 @@ class Pace:
     beat: float = 1.0
     """Between two signs of life of a worker."""
     stalled: float = 4.0
-    """A worker that has given no sign of life for so long is taken for dead."""
+    """A worker that has given no sign of life for so long, and has no connection, is dead."""
+    frozen: float = 20.0
+    """The same, for one whose connections are there: it may be starved, or its machine asleep."""
     rowless: float = 2.0
     """How long a waiting job may be without a row in the queue."""
     retry: float = 1.0

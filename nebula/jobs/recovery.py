@@ -11,15 +11,26 @@ from nebula.jobs.pace import Pace
 from nebula.jobs.record import claim_of
 from nebula.jobs.runner import settle
 
+APPLICATION = "nebula-worker-"
+SUFFIX = 8
+"""A worker's connections are named so, with the last letters of its id."""
 _AT_ONCE = 100
 _LOCK = 0x6A72  # an advisory lock: one worker looks at a time
 
 _TRY_LOCK = text(f"SELECT pg_try_advisory_xact_lock({_LOCK})")
 
+# A killed process has no connections any more; one that only got no time still has them.
 _DEAD_WORKERS = text(
-    "SELECT j.id FROM jobs j LEFT JOIN job_workers w ON w.id = j.worker "
-    "AND w.heartbeat_at > clock_timestamp() - make_interval(secs => :stalled) "
-    "WHERE j.state = 'running' AND w.id IS NULL LIMIT :most FOR UPDATE OF j SKIP LOCKED"
+    f"""
+    SELECT j.id FROM jobs j LEFT JOIN job_workers w ON w.id = j.worker AND (
+        w.heartbeat_at > clock_timestamp() - make_interval(secs => :stalled)
+        OR w.heartbeat_at > clock_timestamp() - make_interval(secs => :frozen) AND EXISTS (
+            SELECT 1 FROM pg_stat_activity a WHERE a.datname = current_database()
+            AND a.application_name = '{APPLICATION}' || right(w.id, {SUFFIX})
+        )
+    )
+    WHERE j.state = 'running' AND w.id IS NULL LIMIT :most FOR UPDATE OF j SKIP LOCKED
+    """  # noqa: S608 - only our own constants
 )
 
 # A row that a live worker holds counts as there: that worker is about to claim the job.
@@ -61,10 +72,11 @@ async def recover(app: App, session: AsyncSession, pace: Pace) -> int:
     """
     if not await session.scalar(_TRY_LOCK):
         return 0
-    limits = {"stalled": pace.stalled, "patience": pace.rowless, "most": _AT_ONCE}
-    orphans = list(await session.scalars(_DEAD_WORKERS, limits))
+    dead = {"stalled": pace.stalled, "frozen": pace.frozen, "most": _AT_ONCE}
+    orphans = list(await session.scalars(_DEAD_WORKERS, dead))
     for job_id in orphans:
         await lose(app, session, job_id)
+    limits = {"stalled": pace.stalled, "patience": pace.rowless, "most": _AT_ONCE}
     rowless = list(await session.scalars(_ROWLESS, limits))
     for job_id in rowless:
         await queue.enqueue(session, job_id)

@@ -25,7 +25,7 @@ from nebula.jobs.moves import Run
 from nebula.jobs.outcome import Broken
 from nebula.jobs.pace import Pace
 from nebula.jobs.queue import QUEUE, TASK, transport
-from nebula.jobs.recovery import lose, recover
+from nebula.jobs.recovery import APPLICATION, SUFFIX, lose, recover
 from nebula.jobs.runner import Runner
 from nebula.jobs.service import CANCEL_STREAM
 
@@ -51,9 +51,11 @@ _LEAVE = text("DELETE FROM job_workers WHERE id = :id")
 class Worker:
     """Runs jobs in this process, so many at once."""
 
-    def __init__(self, app: App, db: Database, concurrency: int, pace: Pace) -> None:
-        """Take the App whose tools run, a database pool of its own, and how many jobs at once."""
-        self.id = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
+    def __init__(
+        self, worker_id: str, app: App, db: Database, concurrency: int, pace: Pace
+    ) -> None:
+        """Take its name, the App whose tools run, a pool of its own, and how many jobs at once."""
+        self.id = worker_id
         self._app = app
         self._db = db
         self._concurrency = concurrency
@@ -195,8 +197,10 @@ async def open_worker(
 ) -> AsyncIterator[Worker]:
     """Run jobs until the end of the block; then running ones get a moment to finish."""
     conninfo = app.parts.db.conninfo
-    async with Database(conninfo, pool_size=2, application_name="nebula-worker") as db:
-        worker = Worker(app, db, concurrency, pace or Pace())
+    mark = uuid4().hex[:SUFFIX]
+    async with Database(conninfo, pool_size=2, application_name=f"{APPLICATION}{mark}") as db:
+        worker_id = f"{socket.gethostname()}-{os.getpid()}-{mark}"
+        worker = Worker(worker_id, app, db, concurrency, pace or Pace())
         await worker.beat()
         serving = asyncio.create_task(worker.serve(), name="job queue")
         living = [

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import text
 
@@ -10,6 +11,7 @@ from nebula.auth.principal import Caller
 from nebula.jobs.job import JobState
 from nebula.jobs.recovery import recover
 from nebula.jobs.worker import open_worker
+from nebula.settings import Settings
 from nebula.tool.envelope import arguments_sha256
 from nebula.tool.ledger import CallKey
 from tests.nebula.jobs import samples
@@ -58,6 +60,23 @@ async def test_a_worker_with_a_young_heartbeat_keeps_its_jobs(lab: App, submit: 
     assert await healed(lab) == 0
     await run_sql(lab, "UPDATE job_workers SET heartbeat_at = now() - interval '1 minute'")
     assert await healed(lab) == 1
+
+
+async def test_a_worker_that_only_got_no_time_keeps_its_jobs_for_longer(
+    lab: App, submit: Submit, settings: Settings
+) -> None:
+    await claim(lab, (await submit("x")).job_id, "host-1-abcdefgh")
+    old = "now() - make_interval(secs => {})"
+    await run_sql(
+        lab,
+        f"INSERT INTO job_workers VALUES ('host-1-abcdefgh', now(), {old.format(2.5)})",
+    )
+    async with await psycopg.AsyncConnection.connect(
+        settings.database_url, application_name="nebula-worker-abcdefgh"
+    ):
+        assert await healed(lab) == 0, "its connection is there"
+        await run_sql(lab, f"UPDATE job_workers SET heartbeat_at = {old.format(60)}")
+        assert await healed(lab) == 1, "but not for ever"
 
 
 async def test_a_job_that_kills_its_worker_each_time_is_given_up(
