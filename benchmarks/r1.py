@@ -40,6 +40,8 @@ from nebula.gpu.policy.types import Card, Loaded, Option, PriorityClass, Snapsho
 
 GB = 2**30
 STARVATION = 30.0
+CROWD = 20
+"""With more jobs to come or waiting there are no further floods, which would only cost time."""
 LONGEST = 15.0
 """No job loads and runs longer than this here."""
 
@@ -79,6 +81,8 @@ KINDS = (
 )
 kinds = st.sampled_from(KINDS)
 classes = st.sampled_from(PriorityClass)
+patient = st.sampled_from([PriorityClass.TRAINING, PriorityClass.BATCH, PriorityClass.IMAGE])
+long_runs = st.floats(8.0, LONGEST - 4.0).map(lambda s: round(s, 1))
 runs = st.floats(0.5, LONGEST - 4.0).map(lambda s: round(s, 1))
 
 
@@ -95,8 +99,9 @@ class Home(RuleBasedStateMachine):
     @initialize(
         sizes=st.lists(st.sampled_from((8, 12, 24)), min_size=1, max_size=3),
         embedder=st.booleans(),
+        siege=st.none() | st.tuples(kinds, patient, long_runs),
     )
-    def moves_in(self, sizes: list[int], embedder: bool) -> None:
+    def moves_in(self, sizes: list[int], embedder: bool, siege) -> None:
         cards = [Card(f"pc{n}/0", f"pc{n}", size * GB) for n, size in enumerate(sizes)]
         rules = BUGS[self.bug]
 
@@ -108,17 +113,31 @@ class Home(RuleBasedStateMachine):
             self.world.residents["embedder"] = Loaded(
                 "embedder", "pc0/0", "ollama", "nomic", int(0.5 * GB), pinned=True, parallel=4
             )
+        if siege is not None:
+            self.besieges(*siege)
 
     @rule(kind=kinds, klass=classes, run=runs, owner=st.sampled_from("ab"))
     def asks(self, kind, klass, run, owner) -> None:
         self._submit(kind, klass, run, owner, 0.0)
         self.world.ask()
 
+    @precondition(lambda self: self.world.coming < CROWD)
     @rule(kind=kinds, run=runs, number=st.integers(4, 50), every=st.floats(1.0, 8.0))
     def floods(self, kind, run, number, every) -> None:
         for n in range(number):
             self._submit(kind, PriorityClass.CHAT, run, "c", n * every)
         self.world.ask()
+
+    def besieges(self, kind, klass, run) -> None:
+        """Ask for one job of a lower class amid chats that come faster than they can be served."""
+        size, holds = kind[1] * GB, kind[3]
+        fitting = [c.capacity or 0 for c in self.world.cards.values() if (c.capacity or 0) >= size]
+        places = sum(int(c // size) if holds == "copies" else 1 for c in fitting)
+        if 0 < places <= 4:
+            for n in range(40 * places):
+                self._submit(kind, PriorityClass.CHAT, run, "c", n * run / places * 0.8)
+            self._submit(kind, klass, run, "a", run * 0.1)
+            self.world.ask()
 
     def _submit(self, kind, klass, run, owner, after) -> None:
         key, size, load, holds, stays, yields = kind
@@ -283,7 +302,7 @@ def main() -> None:
     wanted = reader.parse_args().steps
     started = time.perf_counter()
     sound = machine()
-    check(sound, wanted // 40)
+    check(sound, wanted // 32)
     rows = [["none", f"{sound.steps:,}", "0", f"{time.perf_counter() - started:.0f}"]]
     missed = []
     for bug in BUGS:

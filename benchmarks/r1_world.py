@@ -100,6 +100,7 @@ class HomeWorld:
         """What was first in the queue, its expected start, and when that was said."""
         self.trouble_until = 0.0
         """Predictions do not hold before this time."""
+        self._coming = 0
         self._numbers = count(1)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
 
@@ -119,12 +120,20 @@ class HomeWorld:
         name = f"j{next(self._numbers):04}"
         at = self.now + after
 
+        self._coming += 1
+
         def arrive() -> None:
+            self._coming -= 1
             wish = Waiting(name, klass, owner, at, key, options, yields)
             load, run = options[0].load_seconds, options[0].run_seconds
             self.jobs[name] = Job(wish, load, run, stays, at)
 
         self._at(at, arrive)
+
+    @property
+    def coming(self) -> int:
+        """Return how many jobs are still to come or wait."""
+        return self._coming + sum(self.waits(job) for job in self.jobs.values())
 
     def advance(self, seconds: float) -> None:
         end = self.now + seconds
