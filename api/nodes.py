@@ -75,20 +75,19 @@ async def heartbeat(
     request: Request,
     doors: Open,
     tries: Counted,
-    document: Document,
     name: Annotated[str, Path(max_length=80, description="The machine's name")],
 ) -> Response:
     """Take how a machine is, shown its secret, and answer which leases of its cards hold."""
-    secret = key_of(request)
+    nodes, secret = doors.app.parts.nodes, key_of(request)
     if secret is None:
         raise NotAuthenticated("Send the machine's secret as 'Authorization: Bearer …'")
     try:
-        beat = read_heartbeat(document)
-    except ValidationError as error:
-        raise invalid(error) from error
-    try:
-        answer = await doors.app.parts.nodes.heartbeat(name, secret, beat)
+        await nodes.admit(name, secret)
     except NotAuthenticated:
         tries.take(client_address(request))
         raise
-    return JSONResponse(asdict(answer))
+    try:
+        beat = read_heartbeat(await _document(request))
+    except ValidationError as error:
+        raise invalid(error) from error
+    return JSONResponse(asdict(await nodes.heartbeat(name, secret, beat)))

@@ -27,7 +27,12 @@ async def test_a_machine_joins_and_beats_over_http(app: App, nobody: httpx.Async
     assert again.status_code == 401 and again.json()["code"] == "not_authenticated"
 
 
-async def test_odd_bodies_are_refused_with_the_one_error_shape(nobody: httpx.AsyncClient) -> None:
+async def test_odd_bodies_are_refused_with_the_one_error_shape(
+    app: App, nobody: httpx.AsyncClient
+) -> None:
+    token = (await app.parts.nodes.create_token("admin")).token
+    joined = await nobody.post("/api/nodes/join", json=JOIN | {"token": token})
+    secret = joined.json()["secret"]
     for body, status in (
         (b"{", 422),
         (b"[]", 422),
@@ -36,7 +41,7 @@ async def test_odd_bodies_are_refused_with_the_one_error_shape(nobody: httpx.Asy
         (b'{"nonce": "n", "metrics": {"cpu": 1e999}}', 422),
         (b" " * (MAX_BODY + 1), 413),
     ):
-        headers = {"Authorization": "Bearer x", "Content-Type": "application/json"}
+        headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
         for path in ("/api/nodes/join", "/api/nodes/pc/heartbeat"):
             answer = await nobody.post(path, content=body, headers=headers)
             assert answer.status_code == status, (body[:60], answer.text)

@@ -130,16 +130,11 @@ class NodeRegistry:
                 hint="Use up to 40 small letters, digits and hyphens, like gaming-pc.",
             )
         await self._services.refresh()
-        spec = self._services.map.node(request.name)
-        if spec is not None and not spec.agent:
-            raise Conflict(
-                f"The service map has a node {request.name!r} already",
-                hint="Take another name, or remove that node from the map.",
-            )
         joined = Joined(node=request.name, secret=new_token(), key=new_token())
         row = await self._row(request, joined)
         async with self._db.session() as s:
             await self._use(s, request)
+            self._unknown_to_map(request.name)  # only who has a token learns names
             await self._put(s, row)
             used = update(JoinTokenRow).where(JoinTokenRow.token_hash == digest(request.token))
             await s.execute(used.values(used_by=request.name))
@@ -174,6 +169,15 @@ class NodeRegistry:
                 hint="Make a fresh one with `jarvis node token`, or ask Jarvis to set up a machine.",
             )
 
+    def _unknown_to_map(self, name: str) -> None:
+        """Refuse the name of a machine that somebody wrote into the map."""
+        spec = self._services.map.node(name)
+        if spec is not None and not spec.agent:
+            raise Conflict(
+                f"The service map has a node {name!r} already",
+                hint="Take another name, or remove that node from the map.",
+            )
+
     async def _put(self, s: AsyncSession, row: dict[str, Any]) -> None:
         """Store the machine; one of the same name is replaced only when it is silent."""
         known = (
@@ -189,6 +193,16 @@ class NodeRegistry:
         await s.execute(
             insert(NodeRow).values(**row).on_conflict_do_update(index_elements=["name"], set_=fresh)
         )
+
+    async def admit(self, name: str, secret: str) -> None:
+        """Let a machine in that shows its secret, before anything it says is read.
+
+        Raises:
+            NotAuthenticated: when the machine is unknown or its secret is wrong.
+        """
+        async with self._db.session() as s:
+            held = await s.scalar(select(NodeRow.secret_hash).where(NodeRow.name == name))
+        _checked(held, secret)
 
     async def heartbeat(self, name: str, secret: str, beat: Heartbeat) -> HeartbeatAnswer:
         """Take what a machine tells, and tell it which leases hold.
@@ -207,11 +221,8 @@ class NodeRegistry:
             hears["url"] = checked_url(beat.url)
         async with self._db.session() as s:
             row = (await s.execute(_seen().where(NodeRow.name == name).with_for_update())).first()
-            if row is None or not hmac.compare_digest(row[0].secret_hash, digest(secret)):
-                raise NotAuthenticated(
-                    "This machine is not known, or its secret is wrong",
-                    hint="Join again with a fresh token.",
-                )
+            _checked(row[0].secret_hash if row else None, secret)
+            assert row is not None
             node, silent = row
             changed = beat.hardware is not None or node.found != hears["found"] or beat.url
             before, sealed = health_of(silent), node.key_sealed
@@ -287,6 +298,14 @@ class NodeRegistry:
             await self._events.publish("nodes", kind, data)
         except NebulaError as error:
             log.warning("node event not stored", kind=kind, error=str(error))
+
+
+def _checked(held: str | None, secret: str) -> None:
+    if held is None or not hmac.compare_digest(held, digest(secret)):
+        raise NotAuthenticated(
+            "This machine is not known, or its secret is wrong",
+            hint="Join again with a fresh token.",
+        )
 
 
 def read_join(document: dict[str, Any]) -> JoinRequest:
