@@ -13,6 +13,8 @@ from nebula.gpu.policy.types import (
     Waiting,
     Yield,
 )
+from nebula.gpu.simulate.generate import home
+from nebula.gpu.simulate.world import World
 
 GB = 2**30
 CHAT, IMAGE = PriorityClass.CHAT, PriorityClass.IMAGE
@@ -170,3 +172,16 @@ def test_nobody_is_asked_to_yield_in_vain() -> None:
     next_image = wish("i1", SDXL, CHAT, (option(gb=4, holds="one"),), created=200)
     found = decide(Snapshot(200, (PC,), (image,), (training, drawing), (next_image,)))
     assert of(Yield, found) == []
+
+
+def test_every_request_gets_one_start_or_wait_with_a_reason_and_twice_the_same() -> None:
+    def asked(snapshot: Snapshot):
+        found = decide(snapshot)
+        assert found == decide(snapshot)
+        answers = [d.request for d in found if isinstance(d, Start | Wait)]
+        assert sorted(answers) == sorted(r.id for r in snapshot.waiting)
+        assert all(d.reason for d in found)
+        return found
+
+    history = World(home(21, jobs=50)).run(asked)
+    assert history.violations == []
