@@ -2,6 +2,7 @@
 
     python -m benchmarks            # all
     python -m benchmarks p1 p2      # some; the other sections of the page stay as they are
+    python -m benchmarks chaos      # real processes under random faults; see benchmarks/chaos
 
 A benchmark is a module `benchmarks/p<number>.py` (speed, quality) or `r<number>.py` (what must
 hold) whose docstring says what is measured and whose
@@ -33,6 +34,10 @@ _SECTION = re.compile(r"<!-- ([pr]\d+) -->\n.*?<!-- /\1 -->\n", re.DOTALL)
 
 def main() -> None:
     """Run, print, and write the page."""
+    if sys.argv[1:2] == ["chaos"]:
+        from benchmarks.chaos.__main__ import main as chaos
+
+        sys.exit(chaos(sys.argv[2:]))
     named = (path.stem for path in HERE.glob("*.py") if _GOAL.fullmatch(path.stem))
     known = sorted(named, key=lambda name: (name[0], int(name[1:])))
     reader = argparse.ArgumentParser(description=__doc__)

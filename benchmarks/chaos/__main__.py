@@ -1,0 +1,140 @@
+"""Kill, freeze and cut off at random while GPU jobs run on two machines; then look for violations.
+
+    python -m benchmarks chaos --seconds 120 --seed 1
+
+Real processes on loopback: PostgreSQL, Valkey, a server with workers, two more workers, and two
+agents with two simulated cards each. People ask for GPU work of four classes, under keys and not,
+and cancel some. When the monkey rests, everything gets time to end; then the checker reads the
+programs' own clocks, the agents' journals and the tables. The goal is no violation.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from benchmarks.chaos.checker import RULES, check
+from benchmarks.chaos.evidence import Evidence
+from benchmarks.chaos.lab import Lab, open_lab
+from benchmarks.chaos.monkey import Monkey
+from benchmarks.chaos.work import People, wishes
+from benchmarks.table import show
+from nebula.log import configure_logging
+
+_DRAIN_SECONDS = 240.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one run did and left."""
+
+    faults: Counter[str]
+    seen: Evidence
+    answers: Counter[str]
+    drained: float
+
+    @property
+    def violations(self) -> list[str]:
+        """Return every violation, each with its rule."""
+        return [f"{rule}: {said}" for rule, found in check(self.seen).items() for said in found]
+
+
+async def rage(home: Path, *, seconds: float, seed: int, jobs: int, pause: float) -> Outcome:
+    """Run it all once in a folder."""
+    async with open_lab(home) as lab:
+        monkey, people = Monkey(lab, seed, pause=pause), People(lab)
+        asking = [asyncio.create_task(people.ask(w)) for w in wishes(seed, jobs, seconds)]
+        try:
+            await monkey.rage(seconds)
+            began = time.monotonic()
+            await _rest(lab, asking)
+        finally:
+            (home / "faults.log").write_text("\n".join(monkey.log) + "\n")
+            for task in asking:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
+        drained = time.monotonic() - began
+        seen = lab.evidence(people.acknowledged)
+    return Outcome(monkey.faults, seen, people.answers, drained)
+
+
+async def _rest(lab: Lab, asking: "list[asyncio.Task[None]]") -> None:
+    """Wait for the end of everything, for so long as may be expected."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            await asyncio.gather(*asking)
+            await _none(lab.unfinished)
+            await _none(lab.promised)
+
+
+async def _none(count: Callable[[], Awaitable[int]]) -> None:
+    while True:
+        with contextlib.suppress(psycopg.OperationalError):
+            if not await count():
+                return
+        await asyncio.sleep(0.3)
+
+
+def report(outcome: Outcome) -> str:
+    """Return the tables of a run."""
+    seen, found = outcome.seen, check(outcome.seen)
+    faults = [[name, f"{n}"] for name, n in sorted(outcome.faults.items())]
+    faults.append(["all", f"{sum(outcome.faults.values())}"])
+    states = Counter(f"{job.kind}, {job.state}" for job in seen.jobs)
+    broke = sum(not run.whole for run in seen.runs)
+    figures = [
+        *([name, f"{n}"] for name, n in sorted(states.items())),
+        ["programs begun on a card", f"{len(seen.runs)}"],
+        ["of those broken off", f"{broke}"],
+        ["leases", f"{len(seen.leases)}"],
+        ["seconds until all had ended", f"{outcome.drained:.0f}"],
+    ]
+    rules = [[rule, f"{len(found[rule])}"] for rule in RULES]
+    return "\n\n".join(
+        [
+            show(["fault", "times"], faults),
+            show(["jobs", "count"], figures),
+            show(["must hold", "violations"], rules),
+        ]
+    )
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run, print the tables, and name each violation."""
+    reader = argparse.ArgumentParser(prog="python -m benchmarks chaos", description=__doc__)
+    reader.add_argument("--seconds", type=float, default=120.0)
+    reader.add_argument("--seed", type=int, default=1)
+    reader.add_argument("--jobs", type=int, default=None, help="how many; two a second if left out")
+    reader.add_argument("--pause", type=float, default=2.0, help="mean seconds between two faults")
+    reader.add_argument(
+        "--keep", type=Path, default=None, help="an empty folder to leave it all in"
+    )
+    given = reader.parse_args(words)
+    configure_logging("console", "CRITICAL")
+    jobs = int(given.seconds * 2) if given.jobs is None else given.jobs
+    with contextlib.ExitStack() as stack:
+        folder = given.keep or Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-"))
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        outcome = asyncio.run(
+            rage(folder, seconds=given.seconds, seed=given.seed, jobs=jobs, pause=given.pause)
+        )
+    print(report(outcome))
+    violations = outcome.violations
+    print(f"\nseed {given.seed}: {len(violations)} violations; the goal is none")
+    for said in violations:
+        print(f"  {said}")
+    return 1 if violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,181 @@
+"""What the chaos run left behind: the programs' own words, the agents' journals, and the tables."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+
+@dataclass(frozen=True)
+class Run:
+    """One life of a program on a card, by its own word: from its first to its last breath."""
+
+    task: str
+    job: str
+    card: str
+    token: int
+    vram: int
+    kind: str
+    began: float
+    last: float
+    whole: bool = True
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task as an agent's journal has it; None stands for what it does not say."""
+
+    task: str
+    job: str
+    card: str
+    token: int
+    vram: int
+    accepted: float
+    started: float | None
+    ended: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class LeaseLife:
+    """One lease of the table."""
+
+    card: str
+    token: int
+    job: str | None
+    state: str
+    created: float
+    ended: float | None
+
+
+@dataclass(frozen=True)
+class JobLife:
+    """One job of the table, and the states that were told of it, in their order."""
+
+    id: str
+    call: str
+    kind: str
+    state: str
+    told: tuple[str, ...]
+    waits: bool = False
+    """It has a row in the queue or a wish at the gate: it is not forgotten."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything the checker looks at."""
+
+    capacity: Mapping[str, int]
+    """Bytes of each card that may be used."""
+    reserved: Mapping[str, int] = field(default_factory=dict)
+    """Bytes of each card that are still promised at the end."""
+    runs: Sequence[Run] = ()
+    tasks: Sequence[Task] = ()
+    leases: Sequence[LeaseLife] = ()
+    jobs: Sequence[JobLife] = ()
+    effects: Sequence[str] = ()
+    """The job of each effect that took place."""
+    acknowledged: Mapping[str, str] = field(default_factory=dict)
+    """The jobs that were promised to those who asked, by call."""
+    wishes: int = 0
+    """Wishes that wait or are placed at the end."""
+    survivors: Sequence[str] = ()
+    """Programs that live at the end."""
+
+
+def read_runs(out: Path) -> list[Run]:
+    """Read what the programs said of themselves."""
+    found = []
+    for file in sorted((out / "runs").glob("*.json")):
+        try:
+            said = json.loads(file.read_text())
+        except ValueError:
+            continue  # it was killed while it wrote its first word
+        tick = file.with_suffix(".tick")
+        words = tick.read_text() if tick.exists() else ""
+        found.append(
+            Run(
+                task=said["task_id"],
+                job=said["job"],
+                card=f"{said['node']}/{said['gpu']}",
+                token=said["token"],
+                vram=said["vram"],
+                kind=said["kind"],
+                began=said["began"],
+                last=float(words) if words else said["began"],
+                whole=file.with_suffix(".done").exists(),
+            )
+        )
+    return found
+
+
+def read_effects(out: Path) -> list[str]:
+    """Return the job of each effect."""
+    file = out / "effects.jsonl"
+    lines = file.read_text().splitlines() if file.exists() else []
+    return [json.loads(line)["job"] for line in lines]
+
+
+def read_journal(node: str, lines: Iterable[Mapping[str, Any]]) -> list[Task]:
+    """Put an agent's journal together, task by task."""
+    accepted: dict[str, Mapping[str, Any]] = {}
+    started: dict[str, float] = {}
+    ended: dict[str, list[float]] = defaultdict(list)
+    for line in lines:
+        match line["event"]:
+            case "accepted" if line.get("gpu") is not None:
+                accepted[line["task"]] = line
+            case "started":
+                started[line["task"]] = line["at"]
+            case "ended":
+                ended[line["task"]].append(line.get("ended") or line["at"])
+    return [
+        Task(
+            task=name,
+            job=line["job"],
+            card=f"{node}/{line['gpu']}",
+            token=line["token"],
+            vram=line["vram"],
+            accepted=line["at"],
+            started=started.get(name),
+            ended=tuple(ended[name]),
+        )
+        for name, line in accepted.items()
+    ]
+
+
+_JOBS = """
+    SELECT j.id, j.call_id AS call, j.kind, j.state, EXISTS (
+        SELECT FROM gpu_requests r WHERE r.job_id = j.id AND r.state IN ('waiting', 'placed')
+    ) OR EXISTS (
+        SELECT FROM procrastinate.procrastinate_jobs q WHERE q.id = j.queue_id
+    ) AS waits, ARRAY(
+        SELECT e.data->>'state' FROM events e
+        WHERE e.stream = 'job:' || j.id AND e.kind = 'job.state' ORDER BY e.seq
+    ) AS told FROM jobs j WHERE j.gated
+"""
+_LEASES = """
+    SELECT card, token, job_id AS job, state, extract(epoch FROM created_at)::float8 AS created,
+        extract(epoch FROM ended_at)::float8 AS ended FROM gpu_leases
+"""
+_CARDS = "SELECT id, capacity - kept AS capacity, reserved FROM gpu_cards"
+_WISHES = "SELECT count(*) AS n FROM gpu_requests WHERE state IN ('waiting', 'placed')"
+
+
+def read_tables(url: str) -> dict[str, Any]:
+    """Return what the tables say, as fields of the evidence."""
+    with psycopg.connect(url, row_factory=dict_row) as db:
+        cards = db.execute(_CARDS).fetchall()
+        wishes = db.execute(_WISHES).fetchone()
+        assert wishes is not None
+        return {
+            "capacity": {row["id"]: row["capacity"] for row in cards},
+            "reserved": {row["id"]: row["reserved"] for row in cards},
+            "leases": [LeaseLife(**row) for row in db.execute(_LEASES)],
+            "jobs": [JobLife(**{**row, "told": tuple(row["told"])}) for row in db.execute(_JOBS)],
+            "wishes": wishes["n"],
+        }

@@ -1,0 +1,266 @@
+"""The processes of the chaos run: a database, a cache, a server, workers and agents, all real."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import psycopg
+
+from benchmarks.chaos import effect, evidence
+from benchmarks.chaos.evidence import Evidence
+from benchmarks.chaos.tools import COMMAND
+from nebula.app import App, open_app
+from nebula.auth.principal import Principal, Role
+from nebula.db.embedded import EmbeddedPostgres
+from nebula.db.migrate import migrate
+from nebula.db.valkey import _program
+from nebula.packages import checkout
+from nebula.services.sizes import GIB
+from nebula.settings import Settings
+from node.journal import Journal
+from tests.node.agent import AgentProcess, free_port
+
+LEASE_SECONDS = 4.0
+GRACE_SECONDS = 2.0
+CARDS = {"one": (8 * GIB, 8 * GIB), "two": (8 * GIB, 12 * GIB)}
+OWNERS = ("ada", "bob", "eve")
+
+
+class Program:
+    """A process that is killed, frozen and started again; one fault at a time."""
+
+    def __init__(self, name: str, argv: Sequence[str], env: Mapping[str, str], log: Path) -> None:
+        """Take what to start, and where its words go."""
+        self.name = name
+        self.busy = asyncio.Lock()
+        self.process: subprocess.Popen[bytes] | None = None
+        self._argv = argv
+        self._env = env
+        self._log = log
+
+    async def start(self) -> None:
+        """Start it; it is ready when it is ready."""
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self._argv, env=self._env, stdout=log, stderr=log, cwd=checkout(),
+                start_new_session=True,
+            )  # fmt: skip
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """Kill it as a crash would."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(20)
+
+
+class Agent(Program):
+    """A node's agent with simulated cards."""
+
+    def __init__(self, agent: AgentProcess) -> None:
+        """Take the process behind it."""
+        super().__init__(f"agent {agent.name}", (), {}, Path())
+        self.agent = agent
+
+    async def start(self) -> None:
+        """Start it; when the machine is too busy for it to answer in time, start it again."""
+        while True:
+            try:
+                await self.agent.start()
+            except AssertionError:
+                self.agent.kill()
+            else:
+                self.process = self.agent.process
+                return
+
+    def wardens(self) -> list[psutil.Process]:
+        """Return the processes that stand beside its programs."""
+        assert self.process is not None
+        with contextlib.suppress(psutil.Error):
+            return psutil.Process(self.process.pid).children()
+        return []
+
+
+class Lab:
+    """Everything that runs."""
+
+    def __init__(self, home: Path, database: EmbeddedPostgres, app: App) -> None:
+        """Take the folder, the database and our own App, which makes users and approves."""
+        self.home = home
+        self.database = database
+        self.database_busy = asyncio.Lock()
+        self.app = app
+        self.out = home / "out"
+        self.port = free_port()
+        self.owners: dict[str, tuple[Principal, httpx.AsyncClient]] = {}
+        self.agents: dict[str, Agent] = {}
+        self._env = {
+            **{k: v for k, v in os.environ.items() if k in {"PATH", "HOME", "LANG", "TMPDIR"}},
+            "PYTHONPATH": str(checkout()),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            "DATABASE_URL": database.url,
+            "REDIS_URL": f"unix://{home}/valkey.sock",
+            "OLLAMA_HOST": "http://127.0.0.1:1",
+            "JARVIS_HOME": str(home),
+            "JARVIS_SERVICE_MAP": str(home / "service-map.yml"),
+            "JARVIS_PORT": str(self.port),
+            "JARVIS_WORKERS": "2",
+            "JARVIS_MAX_EFFECTS_PER_MINUTE": "1000000",
+            "JARVIS_GPU_LEASE_SECONDS": f"{LEASE_SECONDS:g}",
+            "JARVIS_GPU_GRACE_SECONDS": f"{GRACE_SECONDS:g}",
+            "JARVIS_GPU_PICKUP_SECONDS": "15",
+            "JARVIS_GPU_OBSERVE_SECONDS": "1",
+            "JARVIS_GPU_IDLE_OBSERVE_SECONDS": "3",
+        }
+        quiet = ["--save", "", "--appendonly", "no", "--dir", str(home), "--port", "0"]
+        cache = [str(_program()), "--unixsocket", f"{home}/valkey.sock", *quiet]
+        self.cache = Program("valkey", cache, self._env, home / "valkey.log")
+        self.server = self._ours("server")
+        self.workers = [self._ours("worker", 1), self._ours("worker", 2)]
+
+    def _ours(self, what: str, number: int = 0) -> Program:
+        argv = [sys.executable, "-m", "benchmarks.chaos.process", what]
+        name = f"{what} {number}" if number else what
+        return Program(name, argv, self._env, self.home / f"{name.replace(' ', '-')}.log")
+
+    @property
+    def programs(self) -> list[Program]:
+        """Return every process but the database's."""
+        return [self.cache, self.server, *self.workers, *self.agents.values()]
+
+    async def open(self) -> None:
+        """Start everything, and wait until the cards are there."""
+        (self.out / "runs").mkdir(parents=True)
+        (self.out / "keys").mkdir()
+        await self.cache.start()
+        await self.server.start()
+        for name in OWNERS:
+            who = await self.app.parts.auth.create_user(name, Role.ADMIN)
+            key = await self.app.parts.auth.keys.create(who.id, "chaos", role=Role.ADMIN)
+            headers = {"Authorization": f"Bearer {key.key}"}
+            http = httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{self.port}", headers=headers, timeout=15,
+                trust_env=False,
+            )  # fmt: skip
+            self.owners[name] = (who, http)
+        await self._served()
+        await asyncio.gather(*(self._join(name, cards) for name, cards in CARDS.items()))
+        for worker in self.workers:
+            await worker.start()
+
+    async def _served(self) -> None:
+        _, http = self.owners[OWNERS[0]]
+        while True:
+            with contextlib.suppress(httpx.HTTPError):
+                if (await http.get("/api/tools")).status_code == 200:
+                    return
+            assert self.server.process is not None and self.server.process.poll() is None, (
+                self.home / "server.log"
+            ).read_text()[-4000:]
+            await asyncio.sleep(0.1)
+
+    async def _join(self, name: str, cards: Sequence[int]) -> None:
+        agent = AgentProcess(self.home / name, f"http://127.0.0.1:{self.port}", name=name)
+        fitted = [{"total": total, "used": 0} for total in cards]
+        (agent.home / "cards.json").write_text(json.dumps(fitted))
+        argv = [sys.executable, "-S", "-E", effect.__file__, str(self.out)]
+        agent.allow(**{COMMAND: {"argv": argv, "gpu": True, "extra_args": True}})
+        token = await self.app.parts.nodes.create_token("chaos")
+        code, said = await agent.join(token.token)
+        assert code == 0, said
+        self.agents[name] = Agent(agent)
+        await self.agents[name].start()
+
+    async def unfinished(self) -> int:
+        """Count the jobs that have not ended."""
+        query = "SELECT count(*) FROM jobs WHERE state IN ('queued', 'running')"
+        return await self._count(query)
+
+    async def promised(self) -> int:
+        """Count the leases that have not ended."""
+        return await self._count("SELECT count(*) FROM gpu_leases WHERE state <> 'ended'")
+
+    async def _count(self, query: str) -> int:
+        async with await psycopg.AsyncConnection.connect(self.database.url) as db:
+            row = await (await db.execute(query.encode())).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def survivors(self) -> list[str]:
+        """Return the programs of agents that live."""
+        found = []
+        for process in psutil.process_iter(["cmdline"]):
+            words = process.info["cmdline"] or []
+            if effect.__file__ in words and str(self.out) in words:
+                found.append(f"process {process.pid}")
+        return found
+
+    def evidence(self, acknowledged: Mapping[str, str]) -> Evidence:
+        """Gather everything that was left behind."""
+        tasks = []
+        for name, agent in self.agents.items():
+            journal = Journal(agent.agent.home / "journal.jsonl")
+            tasks += evidence.read_journal(name, journal.read())
+            journal.close()
+        return Evidence(
+            runs=evidence.read_runs(self.out),
+            effects=evidence.read_effects(self.out),
+            tasks=tasks,
+            acknowledged=acknowledged,
+            survivors=self.survivors(),
+            **evidence.read_tables(self.database.url),
+        )
+
+    async def close(self) -> None:
+        """End every process, frozen ones too."""
+        for program in self.programs:
+            process = program.process
+            if process is not None and process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    program.signal(signal.SIGCONT)
+                program.kill()
+        for _, http in self.owners.values():
+            await http.aclose()
+        # The wardens saw their agents go, and end what is left.
+        for _ in range(100):
+            if not self.survivors():
+                break
+            await asyncio.sleep(0.1)
+
+
+@asynccontextmanager
+async def open_lab(home: Path) -> AsyncIterator[Lab]:
+    """Start everything in a folder, and end it all afterwards."""
+    (home / "service-map.yml").write_text("nodes: [{name: here}]\n")
+    with EmbeddedPostgres(home, {"fsync": "off"}) as database:
+        await migrate(database.url)
+        settings = Settings(
+            _env_file=None,
+            home=home,
+            database_url=database.url,
+            service_map=home / "service-map.yml",
+            warm_start=False,
+            workers=0,
+        )
+        async with open_app(settings) as app:
+            lab = Lab(home, database, app)
+            try:
+                await lab.open()
+                yield lab
+            finally:
+                await lab.close()
