@@ -64,6 +64,7 @@ class Tasks:
         self._leases = leases
         self._confirm = confirm
         self._tasks: dict[str, _Task] = {}
+        self._never: dict[str, None] = {}
         self._starting = asyncio.Lock()
 
     async def start(self, request: TaskRequest) -> TaskReport:
@@ -77,6 +78,8 @@ class Tasks:
         if not _fits(request.task_id):
             raise BadRequest("A task's id has letters, digits, points, hyphens, underscores")
         async with self._starting:
+            if request.task_id in self._never:
+                raise Refused(f"The task {request.task_id} was stopped before it started")
             known = self._known(request.task_id)
             if known is not None:
                 if known.request != _keyed(request):
@@ -199,8 +202,19 @@ class Tasks:
                 await asyncio.wait_for(task.done.wait(), min(0.1, max(0.01, give_up - now())))
 
     async def kill(self, task_id: str, *, seconds: float = 20.0) -> TaskReport:
-        """End a task and all it started; a report that says so means that nothing runs."""
-        task = self._found(task_id)
+        """End a task and all it started; a report that says so means that nothing runs.
+
+        A task that is not here will not start any more: a request for it may still be on its way.
+        """
+        if not _fits(task_id):
+            raise BadRequest("A task's id has letters, digits, points, hyphens, underscores")
+        async with self._starting:
+            task = self._known(task_id)
+            if task is None:
+                self._never[task_id] = None
+                for oldest in list(self._never)[:-_KEPT]:
+                    del self._never[oldest]
+                return TaskReport(task_id, "", TaskState.KILLED, reason="it was never started")
         if not task.report.state.ended and task.launched is not None:
             self._journal.write("kill", task=task_id)
             task.launched.tell("kill")
@@ -246,8 +260,9 @@ class Tasks:
             self._journal.write("ended", task=task_id, state="lost", code=None, why="lost")
             return
         pid, started = line.get("pid"), line.get("started")
-        # Its warden saw the agent go and is at work; what it does not finish, we do.
-        ending = await _written(task.folder) if isinstance(pid, int) else None
+        # Its warden saw the agent go and is at work; what it does not finish, we do. There may be
+        # one although no start was written down: the agent may have gone in between.
+        ending = await _written(task.folder)
         if isinstance(pid, int):
             await end_for_good(pid, None if started is None else str(started))
         self._end(task, ending or Ending(None, "orphaned", "", time.time()))

@@ -28,7 +28,7 @@ class Gate(Protocol):
         ...
 
     async def withdrawn(self, session: "AsyncSession", job_id: str) -> None:
-        """Forget the wish. A lease whose worker died is freed when that is safe."""
+        """Forget the wish. A lease whose work may still run is freed when that is safe."""
         ...
 
     def lease(self, job_id: str) -> "AbstractAsyncContextManager[Lease]":

@@ -91,8 +91,13 @@ class Moves:
         row = await statements.scalar(_CLAIMED, asked)
         return None if row is None else claim_of(row)
 
-    async def end(self, session: AsyncSession, run: Run, ending: Ending) -> Job | None:
-        """Record how a run ended and free its GPU; None when the run no longer counts."""
+    async def end(
+        self, session: AsyncSession, run: Run, ending: Ending, *, stopped: bool = True
+    ) -> Job | None:
+        """Record how a run ended; None when the run no longer counts.
+
+        `stopped` says that its work is known to have ended: else the gate frees its GPU later.
+        """
         result = ending.result
         values = {
             "state": ending.state.value,
@@ -105,11 +110,16 @@ class Moves:
         row = await self._of_run(session, run, values)
         if row is None:
             return None
-        if row.gated and self.gate is not None:
-            await self.gate.finished(session, run.job_id)
+        await self._released(session, row, stopped=stopped)
         job = shown(row)
         await announce(self._events, session, job)
         return job
+
+    async def _released(self, session: AsyncSession, row: JobRow, *, stopped: bool) -> None:
+        """Tell the gate that a run is over; what may still run keeps its memory for a while."""
+        if row.gated and self.gate is not None:
+            over = self.gate.finished if stopped else self.gate.withdrawn
+            await over(session, row.id)
 
     async def again(
         self,
@@ -119,14 +129,14 @@ class Moves:
         because: str,
         delay_seconds: float = 0.0,
         more_attempts: int = 0,
+        stopped: bool = True,
     ) -> Job | None:
         """Queue a job whose run ended in the open; `more_attempts` is for runs not its own fault."""
         values = {"max_attempts": JobRow.max_attempts + more_attempts, **_waiting(because)}
         row = await self._of_run(session, run, values)
         if row is None:
             return None
-        if row.gated and self.gate is not None:
-            await self.gate.finished(session, run.job_id)
+        await self._released(session, row, stopped=stopped)
         await queue.enqueue(session, run.job_id, delay_seconds=delay_seconds)
         job = shown(row)
         await announce(self._events, session, job)

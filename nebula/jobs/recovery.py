@@ -96,4 +96,5 @@ async def lose(app: App, session: AsyncSession, job_id: str) -> None:
     if isinstance(next_, Again):
         await app.parts.jobs.moves.lost(session, run, because=next_.because)
     else:
-        await settle(app, session, run, next_)
+        # Its worker is dead; what that worker had begun on another machine may not be.
+        await settle(app, session, run, next_, stopped=False)

@@ -72,7 +72,7 @@ class Runner:
                 await work.over()
             next_ = _next(claim, reports, work, self._pace.retry)
             if next_ is not None:
-                await self._settle(run, next_)
+                await self._settle(run, next_, stopped=_stopped(reports, work))
                 observe(claim.job.tool, _named(next_), time.perf_counter() - began)
         finally:
             del self._works[run]
@@ -110,10 +110,10 @@ class Runner:
             if job is not None:
                 await self._app.parts.audit.append(session, audit_line(job))
 
-    async def _settle(self, run: Run, next_: Ending | Again) -> None:
+    async def _settle(self, run: Run, next_: Ending | Again, *, stopped: bool) -> None:
         async def attempt() -> None:
             async with self._db.session() as session:
-                await settle(self._app, session, run, next_)
+                await settle(self._app, session, run, next_, stopped=stopped)
 
         await self._persistently(attempt)
 
@@ -158,8 +158,13 @@ class _Work:
             await asyncio.wait([self.task], timeout=self._last_word)
 
 
-async def settle(app: App, session: AsyncSession, run: Run, next_: Ending | Again) -> None:
-    """Record what became of a run, with its audit line, unless it no longer counts."""
+async def settle(
+    app: App, session: AsyncSession, run: Run, next_: Ending | Again, *, stopped: bool = True
+) -> None:
+    """Record what became of a run, with its audit line, unless it no longer counts.
+
+    `stopped` says that nothing of it runs any more, so that its GPU is free at once.
+    """
     moves = app.parts.jobs.moves
     if isinstance(next_, Again):
         await moves.again(
@@ -168,9 +173,10 @@ async def settle(app: App, session: AsyncSession, run: Run, next_: Ending | Agai
             because=next_.because,
             delay_seconds=next_.delay_seconds,
             more_attempts=next_.more_attempts,
+            stopped=stopped,
         )
         return
-    ended = await moves.end(session, run, next_)
+    ended = await moves.end(session, run, next_, stopped=stopped)
     if ended is not None:
         await app.parts.audit.append(session, audit_line(ended))
 
@@ -205,6 +211,12 @@ def _next(claim: Claim, reports: JobRun, work: _Work, first_wait: float) -> Endi
     if not isinstance(error, NebulaError):
         error = _bug(job, error)
     return after_failure(job, kind, error, reports.trace, first_wait=first_wait)
+
+
+def _stopped(reports: JobRun, work: _Work) -> bool:
+    """Say whether it is known that nothing of a run goes on, here or on the machine of its GPU."""
+    lease = reports.lease
+    return work.task.done() and (lease is None or not lease.may_run_on.is_set())
 
 
 def _bug(job: Job, error: BaseException | None) -> InternalError:

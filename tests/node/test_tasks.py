@@ -62,6 +62,17 @@ async def test_the_same_request_again_starts_nothing_and_another_under_its_id_is
     assert (await agent.task("t1", job="another")).status_code == 409
 
 
+async def test_a_task_that_was_stopped_before_it_came_is_not_started_any_more(
+    agent: AgentProcess,
+) -> None:
+    stopped = await agent.ask("DELETE", "/v1/tasks/t1")
+    assert (stopped.status_code, stopped.json()["state"]) == (200, "killed")
+    late = await agent.task("t1")
+    assert late.status_code == 409 and "before it started" in late.json()["detail"]
+    assert agent.journal("accepted") == []
+    assert (await agent.task("t2")).status_code == 200
+
+
 async def test_a_program_that_is_not_there_is_a_failed_task(agent: AgentProcess) -> None:
     agent.allow(gone={"argv": ["/no/such/program"]})
     await agent.task("t1", "gone")

@@ -10,7 +10,8 @@ class Lease:
     """What `hold` gives: where to work, and the fencing token to show to the node.
 
     Tokens of one card only grow: who holds a lower one than the card has seen was declared dead.
-    `should_yield` is set when the holder is asked to save its work and leave.
+    `should_yield` is set when the holder is asked to save its work and leave; the holder sets
+    `may_run_on` when it goes without knowing that its work has stopped.
     """
 
     id: str
@@ -24,6 +25,7 @@ class Lease:
     job_id: str | None = None
     warm: bool = True
     should_yield: asyncio.Event = field(default_factory=asyncio.Event, compare=False)
+    may_run_on: asyncio.Event = field(default_factory=asyncio.Event, compare=False)
 
     @property
     def managed(self) -> bool:

@@ -6,11 +6,11 @@ import hashlib
 from dataclasses import dataclass, field
 
 from nebula.errors import (
+    Conflict,
     NebulaError,
     NotFound,
     OutcomeUnknown,
     TimedOut,
-    UpstreamRejected,
     UpstreamUnavailable,
 )
 from nebula.services.nodes.client import NodeClient
@@ -40,26 +40,54 @@ async def follow(ctx: Context, client: NodeClient, request: TaskRequest) -> Foll
     """Start a task and follow it to its end; when we are cancelled, so is it.
 
     Raises:
-        OutcomeUnknown: when the machine fell silent, or its task was lost, in the middle.
-        UpstreamRejected: when the task's lease was over before it ended.
+        OutcomeUnknown: when the machine fell silent, or its task was stopped, in the middle.
+        UpstreamUnavailable: when it was surely not started.
     """
     done = Followed(TaskReport(request.task_id, request.command, TaskState.STARTING))
     try:
-        with contextlib.suppress(OutcomeUnknown):
-            done.report = await client.start(request)
+        await _begin(client, request, done)
         await _to_the_end(ctx, client, request.task_id, done)
-    except asyncio.CancelledError:
-        with contextlib.suppress(NebulaError):
-            async with asyncio.timeout(_KILL_SECONDS):
-                await asyncio.shield(client.kill(request.task_id))
+    except (asyncio.CancelledError, OutcomeUnknown) as error:
+        # What nobody follows may go on, but not on a card.
+        unwanted = ctx.lease is not None or isinstance(error, asyncio.CancelledError)
+        if unwanted and not await _killed(client, request.task_id) and ctx.lease is not None:
+            ctx.lease.may_run_on.set()
         raise
-    if done.report.state is TaskState.FENCED:
-        raise UpstreamRejected(
-            f"{client.name} stopped it: {done.report.reason}", hint="Try again; nothing runs on."
-        )
-    if done.report.state in {TaskState.LOST, TaskState.KILLED}:
+    if done.report.state in {TaskState.FENCED, TaskState.LOST, TaskState.KILLED}:
         raise OutcomeUnknown(f"It was broken off on {client.name}: {done.report.reason}")
     return done
+
+
+async def _begin(client: NodeClient, request: TaskRequest, done: Followed) -> None:
+    """Start the task; under a lease, wait a while for a machine that is out of touch."""
+    loop = asyncio.get_running_loop()
+    patience = loop.time() + (0.0 if request.token is None else _AWAY_SECONDS)
+    perhaps = False
+    while True:
+        try:
+            done.report = await client.start(request)
+            return
+        except Conflict as error:
+            if request.token is None:
+                raise
+            raise UpstreamUnavailable(
+                f"It lost its place on {client.name} before it started"
+            ) from error
+        except (OutcomeUnknown, UpstreamUnavailable, TimedOut) as error:
+            perhaps = perhaps or isinstance(error, OutcomeUnknown)
+            if loop.time() >= patience:
+                if perhaps:
+                    return  # the machine tells, when it is asked for the task
+                raise
+        await asyncio.sleep(1.0)
+
+
+async def _killed(client: NodeClient, task: str) -> bool:
+    """Stop a task; say whether it is known that nothing of it runs any more."""
+    with contextlib.suppress(NebulaError, TimeoutError):
+        async with asyncio.timeout(_KILL_SECONDS):
+            return (await asyncio.shield(client.kill(task))).state.ended
+    return False
 
 
 async def _to_the_end(ctx: Context, client: NodeClient, task: str, done: Followed) -> None:
@@ -70,7 +98,9 @@ async def _to_the_end(ctx: Context, client: NodeClient, task: str, done: Followe
             view = await client.task(task, after=after, wait=_WAIT_SECONDS)
             silent = 0.0
         except NotFound as error:
-            # It was asked for, but the machine never wrote it down.
+            # It was asked for, but never written down. Stopped now, it cannot start any more.
+            if not await _killed(client, task):
+                raise OutcomeUnknown(f"{client.name} fell silent before it started") from error
             raise UpstreamUnavailable(f"{client.name} fell silent before it started") from error
         except (UpstreamUnavailable, TimedOut) as error:
             silent = silent or loop.time()

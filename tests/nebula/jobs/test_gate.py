@@ -16,6 +16,8 @@ from nebula.gpu.leases.lease import Lease
 from nebula.gpu.leases.need import GpuNeed
 from nebula.gpu.policy.types import PriorityClass
 from nebula.jobs.job import Job, JobHandle, JobState
+from nebula.jobs.models import JobRow
+from nebula.jobs.recovery import lose
 from nebula.jobs.service import Jobs
 from nebula.jobs.worker import open_worker
 from nebula.settings import Settings
@@ -44,6 +46,8 @@ async def sample_paint(
 ) -> samples.Made:
     """Paint a thing on a GPU."""
     samples.note(ctx, f"lease {ctx.lease.token if ctx.lease else None}")
+    if name == "away" and ctx.lease is not None:
+        ctx.lease.may_run_on.set()
     if name == "lost" and ctx.run is not None and ctx.run.job.attempts == 1:
         raise UpstreamUnavailable("The card went away.")
     return samples.Made(name=name)
@@ -121,6 +125,32 @@ async def test_each_attempt_goes_through_the_gate_anew(
         job = await ended(await paint(lab, ada, "lost"))
     assert (job.state, job.attempts) == (JobState.SUCCEEDED, 2)
     assert gate.told == ["admit lost", "lease", "finished"] * 2
+
+
+async def test_the_gate_hears_when_the_work_of_a_run_may_go_on_elsewhere(
+    lab: App, gate: SlowGate, ada: Caller, ended: Any
+) -> None:
+    gate.opened.set()
+    async with open_worker(lab, 1, pace=QUICK):
+        await ended(await paint(lab, ada, "away"))
+    assert gate.told == ["admit away", "lease", "withdrawn"]
+
+
+async def test_the_card_of_a_dead_worker_is_not_free_at_once_even_when_its_job_has_ended(
+    lab: App, gate: SlowGate, ada: Caller
+) -> None:
+    gate.opened.set()
+    handle = await paint(lab, ada, "cat")
+    async with lab.parts.db.session() as session:
+        row = await session.get(JobRow, handle.job_id)
+        assert row is not None and row.queue_id is not None
+        assert await lab.parts.jobs.moves.claim(session, row.id, row.queue_id, "dead")
+    await lab.parts.jobs.cancel(handle.job_id, ada.principal)
+    async with lab.parts.db.session() as session:
+        await lose(lab, session, handle.job_id)
+    job = await lab.parts.jobs.get(handle.job_id, ada.principal)
+    assert job.state is JobState.CANCELLED
+    assert gate.told == ["admit cat", "withdrawn"]
 
 
 async def test_a_cancelled_wish_is_withdrawn(lab: App, gate: SlowGate, ada: Caller) -> None:

@@ -63,7 +63,7 @@ async def test_work_of_a_frozen_agent_ends_with_its_lease_and_the_card_is_free_a
     await until(lambda: not alive(pid), seconds=40, what="the work ends")
     agent.signal(signal.SIGCONT)
     job = await lab.app.parts.jobs.wait(job_id, developer, 60)
-    assert job.state in {JobState.FAILED, JobState.UNKNOWN}
+    assert job.state is JobState.UNKNOWN, "it broke in the middle, and nobody can look it up"
     assert [x["state"] for x in agent.journal("ended")] == ["fenced"]
     assert violations(agent.journal(), {0: 8 * GIB}) == []
     async with asyncio.timeout(30):
