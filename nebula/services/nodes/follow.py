@@ -11,6 +11,7 @@ from nebula.errors import (
     NotFound,
     OutcomeUnknown,
     TimedOut,
+    UpstreamRejected,
     UpstreamUnavailable,
 )
 from nebula.services.nodes.client import NodeClient
@@ -42,6 +43,7 @@ async def follow(ctx: Context, client: NodeClient, request: TaskRequest) -> Foll
     Raises:
         OutcomeUnknown: when the machine fell silent, or its task was stopped, in the middle.
         UpstreamUnavailable: when it was surely not started.
+        UpstreamRejected: when the machine cannot start it.
     """
     done = Followed(TaskReport(request.task_id, request.command, TaskState.STARTING))
     try:
@@ -55,6 +57,11 @@ async def follow(ctx: Context, client: NodeClient, request: TaskRequest) -> Foll
         raise
     if done.report.state in {TaskState.FENCED, TaskState.LOST, TaskState.KILLED}:
         raise OutcomeUnknown(f"It was broken off on {client.name}: {done.report.reason}")
+    if done.report.state is TaskState.FAILED and done.report.exit_code is None:
+        why = done.report.reason or "no reason was given"
+        if request.token is None:
+            raise UpstreamRejected(f"{client.name} could not start it: {why}")
+        raise UpstreamUnavailable(f"{client.name} could not start it: {why}")
     return done
 
 

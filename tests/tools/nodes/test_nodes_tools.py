@@ -94,6 +94,15 @@ async def test_nodes_run_command_says_when_the_machine_is_away_or_does_not_allow
     assert job.error["code"] == "upstream_unavailable"
 
 
+async def test_a_command_whose_program_is_not_there_has_failed(
+    lab: Lab, developer: Principal
+) -> None:
+    await lab.agent(commands={"gone": {"argv": ["/no/such/program"]}})
+    job = await lab.job(developer, "nodes_run_command", node="pc", command="gone")
+    assert job.state is JobState.FAILED and job.error is not None
+    assert "could not start it" in str(job.error["detail"])
+
+
 async def test_cancelling_the_job_kills_the_process_on_the_machine(
     lab: Lab, developer: Principal
 ) -> None:
