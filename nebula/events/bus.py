@@ -35,16 +35,10 @@ _PUBLISH = text(
     """
 )
 
-# The same for several at once: every stream's counter moves by as many as it gets.
-_PUBLISH_ALL = text(
-    """
-    WITH given AS (
-        SELECT stream, kind, data, owner,
-               row_number() OVER (PARTITION BY stream ORDER BY n) AS nth,
-               count(*) OVER (PARTITION BY stream) AS many
-        FROM jsonb_to_recordset(CAST(:drafts AS jsonb))
-             AS draft(n int, stream text, kind text, data jsonb, owner text)
-    ), numbered AS (
+# The same for several at once, after `WITH given AS (…)` of stream, kind, data, owner, the number
+# of each within its stream (`nth`), and how many that stream gets (`many`).
+PUBLISHING = """
+    numbered AS (
         INSERT INTO event_streams (stream, last_seq)
         SELECT stream, many FROM given WHERE nth = 1 ORDER BY stream
         ON CONFLICT (stream) DO UPDATE SET last_seq = event_streams.last_seq + EXCLUDED.last_seq
@@ -53,9 +47,21 @@ _PUBLISH_ALL = text(
         INSERT INTO events (stream, seq, kind, data, owner)
         SELECT stream, last_seq - many + nth, kind, data, owner FROM given JOIN numbered USING (stream)
         RETURNING stream, seq
+    ), told AS (
+        SELECT pg_notify(:channel, max(seq) || ' ' || stream) FROM written GROUP BY stream
     )
-    SELECT pg_notify(:channel, max(seq) || ' ' || stream) FROM written GROUP BY stream
-    """
+"""
+
+_PUBLISH_ALL = text(
+    f"""
+    WITH given AS (
+        SELECT stream, kind, data, owner,
+               row_number() OVER (PARTITION BY stream ORDER BY n) AS nth,
+               count(*) OVER (PARTITION BY stream) AS many
+        FROM jsonb_to_recordset(CAST(:drafts AS jsonb))
+             AS draft(n int, stream text, kind text, data jsonb, owner text)
+    ), {PUBLISHING} SELECT count(*) FROM told
+    """  # noqa: S608 - only our own constants
 )
 
 _READ = text(

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from nebula.db.bare import Statements, bare_in
+from nebula.db.bare import Bare, Statements, bare_in
 from nebula.db.documents import storable_json
 from nebula.errors import UpstreamUnavailable
-from nebula.events.bus import Events
 from nebula.jobs import queue
 from nebula.jobs.gate import Gate
 from nebula.jobs.job import Job, JobState
 from nebula.jobs.models import JobRow
-from nebula.jobs.record import Claim, announce, claim_of, shown
+from nebula.jobs.record import Claim, announce, announcing, claim_of, shown, telling
 from nebula.tool.registry import Registry
 from nebula.tool.result import Result
 
@@ -46,22 +45,22 @@ class Ending:
 class Moves:
     """Moves jobs forward from state to state."""
 
-    def __init__(self, events: Events, registry: Registry) -> None:
-        """Take where changes are announced, and the tools that jobs run."""
-        self._events = events
+    def __init__(self, registry: Registry) -> None:
+        """Take the tools that jobs run."""
         self._registry = registry
         self.gate: Gate | None = None
 
     async def put(
-        self, session: AsyncSession, fields: dict[str, Any], need: "GpuNeed | None"
+        self, session: AsyncSession | Bare, fields: dict[str, Any], need: "GpuNeed | None"
     ) -> Job:
         """Record a new job and send it on its way: to the gate when it needs a GPU."""
-        bare = await bare_in(session)
+        bare = session if isinstance(session, Bare) else await bare_in(session)
         given = {name: _stored(value) for name, value in fields.items()}
-        job = Job.model_validate(await bare.scalar(_PUT, {**given, "gated": need is not None}))
+        values = {**given, **telling(), "gated": need is not None}
+        job = Job.model_validate(await bare.scalar(_PUT, values))
         if need is not None:
+            assert isinstance(session, AsyncSession), "a gate needs a session"
             await self._gate().admit(session, job, need)
-        await announce(self._events, bare, job)
         return job
 
     async def ready(self, session: AsyncSession, job_id: str) -> None:
@@ -75,13 +74,9 @@ class Moves:
         self, statements: Statements, job_id: str, queue_id: int, worker: str
     ) -> Claim | None:
         """Begin the next attempt for the holder of the job's queue row; None if it is not to run."""
-        asked = {"job_id": job_id, "queue_id": queue_id, "worker": worker}
+        asked = {"job_id": job_id, "queue_id": queue_id, "worker": worker, **telling()}
         row = await statements.scalar(_CLAIM, asked)
-        if row is None:
-            return None
-        claim = claim_of(row)
-        await announce(self._events, statements, claim.job)
-        return claim
+        return None if row is None else claim_of(row)
 
     async def claimed(
         self, statements: Statements, job_id: str, queue_id: int, worker: str
@@ -112,7 +107,7 @@ class Moves:
             return None
         await self._released(session, row, stopped=stopped)
         job = shown(row)
-        await announce(self._events, session, job)
+        await announce(session, job.id)
         return job
 
     async def _released(self, session: AsyncSession, row: JobRow, *, stopped: bool) -> None:
@@ -139,7 +134,7 @@ class Moves:
         await self._released(session, row, stopped=stopped)
         await queue.enqueue(session, run.job_id, delay_seconds=delay_seconds)
         job = shown(row)
-        await announce(self._events, session, job)
+        await announce(session, job.id)
         return job
 
     async def lost(self, session: AsyncSession, run: Run, *, because: str) -> Job | None:
@@ -153,8 +148,8 @@ class Moves:
         # What the run had begun inside may begin again at once, and not after its time-out.
         await session.execute(_OVERDUE, {"principal": job.owner_id, "prefix": f"{job.call_id}/"})
         await queue.enqueue(session, run.job_id)
-        await announce(self._events, session, job, state=JobState.LOST.value)
-        await announce(self._events, session, job)
+        await announce(session, job.id, state=JobState.LOST.value)
+        await announce(session, job.id)
         return job
 
     async def cancel_waiting(self, session: AsyncSession, job_id: str, by: str) -> Job | None:
@@ -182,7 +177,7 @@ class Moves:
             await self.gate.withdrawn(session, job_id)
         await queue.forget(session, job_id)
         job = shown(row)
-        await announce(self._events, session, job)
+        await announce(session, job.id)
         return job
 
     async def _of_run(
@@ -253,7 +248,7 @@ def _stored(value: Any) -> Any:
 
 _PUT = text(
     f"""
-    INSERT INTO jobs (
+    WITH job AS (INSERT INTO jobs (
         id, tool, arguments, state, priority, owner_id, owner_name, surface, session_id, call_id,
         asked_as, kind, gated, max_attempts, queue_id, queued_at
     ) VALUES (
@@ -261,18 +256,20 @@ _PUT = text(
         :surface, :session_id, :call_id, CAST(:asked_as AS jsonb), :kind, :gated, :max_attempts,
         CASE WHEN NOT CAST(:gated AS boolean) THEN {queue.row_of("CAST(:id AS text)", "CAST(:priority AS int)", "NULL")} END,
         CASE WHEN NOT CAST(:gated AS boolean) THEN clock_timestamp() END
-    ) RETURNING to_jsonb(jobs)
+    ) RETURNING *), {announcing("job")}
+    SELECT to_jsonb(job) FROM job WHERE (SELECT count(*) FROM told) > 0
     """  # noqa: S608 - only our own constants
 )
 
 _CLAIM = text(
-    """
-    UPDATE jobs SET
+    f"""
+    WITH job AS (UPDATE jobs SET
         state = 'running', attempts = attempts + 1, worker = :worker, waits_because = '',
-        progress = '{}', started_at = coalesce(started_at, clock_timestamp())
+        progress = '{{}}', started_at = coalesce(started_at, clock_timestamp())
     WHERE id = :job_id AND state = 'queued' AND queue_id = :queue_id AND (placed OR NOT gated)
-    RETURNING to_jsonb(jobs)
-    """
+    RETURNING *), {announcing("job")}
+    SELECT to_jsonb(job) FROM job WHERE (SELECT count(*) FROM told) > 0
+    """  # noqa: S608 - only our own constants
 )
 
 _CLAIMED = text(

@@ -86,7 +86,8 @@ def transport(conninfo: str, *, connections: int) -> App:
 async def _configure(connection: AsyncConnection[Any]) -> None:
     # Not by `kwargs`: procrastinate opens its listener with those and `autocommit` once more.
     await connection.set_autocommit(True)
-    await connection.execute(f"SET search_path TO {SCHEMA}")
+    # The queue's rows are hints: what a crash of the server forgets of them is made anew.
+    await connection.execute(f"SET search_path TO {SCHEMA}; SET synchronous_commit TO off")
 
 
 async def set_up_schema(conninfo: str) -> None:

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
+from sqlalchemy import text
 
 from nebula.auth.principal import Caller
 from nebula.db.bare import Statements
-from nebula.events.bus import Events
+from nebula.events.bus import PUBLISHING
+from nebula.events.tail import CHANNEL
 from nebula.jobs.job import Job, Progress
 from nebula.jobs.models import JobRow
 from nebula.policy.labels import Label
@@ -73,22 +75,38 @@ def claim_of(row: dict[str, Any]) -> Claim:
     return Claim(Job.model_validate(row), asked, EffectKind(row["kind"]), row["gated"])
 
 
-async def announce(
-    events: Events, session: Statements, job: Job, *, state: str | None = None
-) -> None:
+def announcing(source: str) -> str:
+    """Return the SQL that tells of the jobs in `source` (a table, or a name of the WITH before).
+
+    It goes on a WITH, and ends in `told`, which must be read for it to happen; `:told_state` is
+    told instead of the job's own state unless it is NULL.
+    """
+    state = "coalesce(CAST(:told_state AS text), state)"
+    return f"""
+    given AS (
+        SELECT 'job:' || id AS stream, 'job.state' AS kind, jsonb_build_object(
+            'state', {state}, 'waits_because', waits_because, 'attempts', attempts,
+            'priority', priority, 'cancel_requested', cancel_requested, 'error', error
+        ) AS data, owner_id AS owner, 1 AS nth, 1 AS many FROM {source}
+        UNION ALL
+        SELECT '{LIST_STREAM}', 'job.changed', jsonb_build_object(
+            'id', id, 'tool', tool, 'state', {state}, 'owner', owner_id
+        ), owner_id, 1, 1 FROM {source}
+    ), {PUBLISHING}
+    """  # noqa: S608 - only our own constants
+
+
+_ANNOUNCE = text(
+    f"WITH job AS (SELECT * FROM jobs WHERE id = :job_id), {announcing('job')} "  # noqa: S608
+    "SELECT count(*) FROM told"
+)
+
+
+async def announce(statements: Statements, job_id: str, *, state: str | None = None) -> None:
     """Tell in the same transaction which state a job is in."""
-    told = {
-        "state": state or job.state.value,
-        "waits_because": job.waits_because,
-        "attempts": job.attempts,
-        "priority": job.priority,
-        "cancel_requested": job.cancel_requested,
-        "error": job.error,
-    }
-    owner = job.owner_id
-    changed = {"id": job.id, "tool": job.tool, "state": told["state"], "owner": owner}
-    drafts = [
-        (stream_of(job.id), "job.state", told, owner),
-        (LIST_STREAM, "job.changed", changed, owner),
-    ]
-    await events.publish_all(drafts, session)
+    await statements.scalar(_ANNOUNCE, {"job_id": job_id, **telling(state)})
+
+
+def telling(state: str | None = None) -> dict[str, Any]:
+    """Return the values that `announcing` needs."""
+    return {"channel": CHANNEL, "told_state": state}

@@ -91,8 +91,7 @@ class Runner:
             moves, again = self._jobs.moves, unsure
             unsure = True
             async with self._db.bare() as bare:
-                async with bare.transaction():
-                    claim = await moves.claim(bare, job_id, queue_id, self._worker)
+                claim = await moves.claim(bare, job_id, queue_id, self._worker)
                 if claim is None and again:
                     # The database may have gone away just as an earlier claim was saved.
                     claim = await moves.claimed(bare, job_id, queue_id, self._worker)

@@ -8,6 +8,7 @@ from sqlalchemy import insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from nebula.auth.principal import Caller, Principal
+from nebula.db.bare import Bare
 from nebula.db.engine import Database
 from nebula.errors import Conflict, InvalidInput, NotFound
 from nebula.events.bus import Events
@@ -53,7 +54,7 @@ class Jobs:
 
     async def submit(
         self,
-        session: AsyncSession,
+        session: AsyncSession | Bare,
         tool: AnyTool,
         values: BaseModel,
         caller: Caller,
@@ -63,6 +64,8 @@ class Jobs:
         job_id: str | None = None,
     ) -> Job:
         """Record a job in the caller's transaction; policy and approval came before.
+
+        A bare connection will do for tools that declare no `gpu`.
 
         Raises:
             InvalidInput: when the tool takes secrets, which a job would keep.
@@ -99,7 +102,7 @@ class Jobs:
         changed = await session.execute(said.values(waits_because=because).returning(JobRow))
         row = changed.scalar_one_or_none()
         if row is not None:
-            await announce(self._events, session, shown(row))
+            await announce(session, row.id)
 
     async def get(self, job_id: str, principal: Principal) -> Job:
         """Return a job.
@@ -184,7 +187,7 @@ class Jobs:
                 raise Conflict(f"This job has ended: it {_ended(row.state)}.")
             await self._events.publish(CANCEL_STREAM, "cancel", {"id": job_id}, session=session)
             job = shown(found)
-            await announce(self._events, session, job)
+            await announce(session, job.id)
             return job
 
     async def set_priority(self, job_id: str, priority: int, by: Principal) -> Job:
@@ -203,7 +206,7 @@ class Jobs:
                 raise Conflict("Only a job that waits can be moved.")
             await queue.set_priority(session, job_id, priority)
             job = shown(row)
-            await announce(self._events, session, job)
+            await announce(session, job.id)
             return job
 
     async def append_log(self, job_id: str, *lines: str) -> None:
@@ -247,7 +250,7 @@ class Jobs:
 
 def open_jobs(db: Database, events: Events, registry: Registry) -> Jobs:
     """Return the jobs of a database, run with these tools."""
-    return Jobs(db, events, Moves(events, registry))
+    return Jobs(db, events, Moves(registry))
 
 
 def _check_priority(priority: int) -> None:

@@ -15,10 +15,11 @@ from uuid import uuid4
 
 import structlog
 from pydantic import BaseModel, ValidationError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from nebula.app import Parts
 from nebula.auth.principal import Caller, Principal, Role, Surface
-from nebula.db.bare import bare_in
+from nebula.db.bare import Bare, bare_in
 from nebula.errors import (
     ApprovalRequired,
     Conflict,
@@ -236,10 +237,13 @@ class Executor:
     async def _begin(
         self, call: Call, tool: AnyTool, key: CallKey, approval: Approval | None
     ) -> bool:
+        known = call.caller.session_id
+        if approval is None:
+            async with self._parts.db.bare() as bare:
+                return await self._ledger.begin(bare, tool, key, known)
         async with self._parts.db.session() as session:
-            if approval is not None:
-                await self._parts.approvals.use(session, approval)
-            return await self._ledger.begin(session, tool, key, call.caller.session_id)
+            await self._parts.approvals.use(session, approval)
+            return await self._ledger.begin(session, tool, key, known)
 
     async def _submit(
         self,
@@ -254,11 +258,12 @@ class Executor:
         handle = JobHandle(job_id=new_job_id(), tool=tool.name, state=JobState.QUEUED)
         line = audit_line(call, "submitted", None)
         line["detail"]["job_id"] = handle.job_id
-        async with parts.db.session() as session:
-            if approval is not None:
+        async with self._transaction(plain=approval is None and tool.gpu is None) as session:
+            bare = session if isinstance(session, Bare) else await bare_in(session)
+            if approval is not None and not isinstance(session, Bare):
                 await parts.approvals.use(session, approval)
             known = call.caller.session_id
-            if not await self._ledger.begin(session, tool, key, known, done=handle):
+            if not await self._ledger.begin(bare, tool, key, known, done=handle):
                 return None
             await parts.jobs.submit(
                 session,
@@ -269,9 +274,19 @@ class Executor:
                 priority=call.priority,
                 job_id=handle.job_id,
             )
-            await parts.audit.append(await bare_in(session), line)
+            await parts.audit.append(bare, line)
         call.recorded = True
         return handle
+
+    @asynccontextmanager
+    async def _transaction(self, *, plain: bool) -> AsyncIterator[AsyncSession | Bare]:
+        """Open a transaction; a plain one costs less, and has no session for others to use."""
+        if plain:
+            async with self._parts.db.bare() as bare, bare.transaction():
+                yield bare
+            return
+        async with self._parts.db.session() as session:
+            yield session
 
     async def _told_again(self, tool: AnyTool, key: CallKey, answer: type[Result]) -> Result:
         told = await self._ledger.replay(tool, key, answer)

@@ -1,13 +1,13 @@
 """The record of calls with effects: begun before they run, ended once, told again on replay."""
 
-from datetime import timedelta
 from typing import Any
 
 from pydantic import BaseModel
-from sqlalchemy import func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from nebula.db.bare import Statements
+from nebula.db.documents import storable_json
 from nebula.db.engine import Database
 from nebula.errors import Conflict, NebulaError, OutcomeUnknown, StoredError
 from nebula.tool.definition import AnyTool, EffectKind
@@ -16,6 +16,28 @@ from nebula.tool.result import Result
 
 _GRACE_SECONDS = 10
 """How long after its time-out a call may still be writing its end."""
+
+_BEGIN = text(
+    """
+    INSERT INTO tool_calls AS known (
+        principal_id, call_id, tool, arguments_sha256, session_id, state, deadline, result,
+        finished_at
+    ) VALUES (
+        :principal_id, :call_id, :tool, :arguments_sha256, :session_id, CAST(:state AS text),
+        clock_timestamp() + make_interval(secs => :seconds), CAST(:result AS jsonb),
+        CASE WHEN CAST(:state AS text) = 'succeeded' THEN clock_timestamp() END
+    )
+    ON CONFLICT (principal_id, call_id) DO UPDATE SET
+        state = EXCLUDED.state, deadline = EXCLUDED.deadline, result = EXCLUDED.result,
+        finished_at = EXCLUDED.finished_at
+    WHERE known.tool = EXCLUDED.tool AND known.arguments_sha256 = EXCLUDED.arguments_sha256 AND (
+        known.state = 'waiting'
+        OR CAST(:repeatable AS boolean) AND known.state = 'running'
+        AND known.deadline < clock_timestamp()
+    )
+    RETURNING call_id
+    """
+)
 
 
 class CallKey(BaseModel, frozen=True):
@@ -59,7 +81,7 @@ class Ledger:
 
     async def begin(
         self,
-        session: AsyncSession,
+        statements: Statements,
         tool: AnyTool,
         key: CallKey,
         session_id: str | None,
@@ -68,42 +90,20 @@ class Ledger:
     ) -> bool:
         """Record that a call starts; of several at once, one is told True.
 
-        A call that is done within this transaction is recorded as ended, with its result.
-
-        A call that waited for an approval may start; one that broke off may start again where
-        its kind of effect allows that.
+        A call that is done within this transaction is recorded as ended, with its result. One
+        that waited for an approval may start; one that broke off may start again where its kind
+        of effect allows that.
         """
-        deadline = func.clock_timestamp() + timedelta(seconds=tool.timeout + _GRACE_SECONDS)
-        now: dict[str, Any] = {"state": "running", "deadline": deadline}
-        if done is not None:
-            now |= {
-                "state": "succeeded",
-                "result": done.model_dump(mode="json"),
-                "finished_at": func.clock_timestamp(),
-            }
-        again = ToolCall.state == "waiting"
-        if tool.kind is not EffectKind.OPAQUE:
-            again |= (ToolCall.state == "running") & (ToolCall.deadline < func.clock_timestamp())
-        begun = await session.execute(
-            insert(ToolCall)
-            .values(
-                principal_id=key.principal_id,
-                call_id=key.call_id,
-                tool=tool.name,
-                arguments_sha256=key.arguments_sha256,
-                session_id=session_id,
-                **now,
-            )
-            .on_conflict_do_update(
-                index_elements=["principal_id", "call_id"],
-                set_=now,
-                where=again
-                & (ToolCall.tool == tool.name)
-                & (ToolCall.arguments_sha256 == key.arguments_sha256),
-            )
-            .returning(ToolCall.call_id)
-        )
-        return begun.scalar_one_or_none() is not None
+        values = {
+            **key.model_dump(),
+            "tool": tool.name,
+            "session_id": session_id,
+            "seconds": tool.timeout + _GRACE_SECONDS,
+            "state": "running" if done is None else "succeeded",
+            "result": None if done is None else storable_json(done.model_dump(mode="json")),
+            "repeatable": tool.kind is not EffectKind.OPAQUE,
+        }
+        return await statements.scalar(_BEGIN, values) is not None
 
     async def end(
         self,
