@@ -302,7 +302,7 @@ def main() -> None:
     wanted = reader.parse_args().steps
     started = time.perf_counter()
     sound = machine()
-    check(sound, wanted // 32)
+    check(sound, wanted // 40)
     rows = [["none", f"{sound.steps:,}", "0", f"{time.perf_counter() - started:.0f}"]]
     missed = []
     for bug in BUGS:
