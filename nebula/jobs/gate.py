@@ -31,6 +31,10 @@ class Gate(Protocol):
         """Forget the wish. A lease whose work may still run is freed when that is safe."""
         ...
 
+    async def moved(self, session: "AsyncSession", job_id: str, priority: int) -> None:
+        """Give the wish of a job that waits another priority."""
+        ...
+
     def lease(self, job_id: str) -> "AbstractAsyncContextManager[Lease]":
         """Hold the job's place around its run: prepare the card, renew, fence."""
         ...

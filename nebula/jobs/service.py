@@ -205,6 +205,8 @@ class Jobs:
             if row is None:
                 raise Conflict("Only a job that waits can be moved.")
             await queue.set_priority(session, job_id, priority)
+            if row.gated and self.gate is not None:
+                await self.gate.moved(session, job_id, priority)
             job = shown(row)
             await announce(session, job.id)
             return job

@@ -47,7 +47,7 @@ QUESTIONS = {
     "set up discord notifications": "notifications.md › How do I set up Discord notifications?",
     "move to a new computer": "backup.md › How do I move Jarvis to another machine?",
     "port already in use": "troubleshooting.md › Jarvis does not start: the port is taken",
-    "add another machine": "several-machines.md › How do I add another machine?",
+    "add another machine": "nodes.md › How do I add a machine?",
     "claude desktop": "mcp.md › How do I connect Claude Desktop or an IDE?",
     "how do I bake bread": None,
     "quarterly revenue of shipping companies": None,

@@ -23,6 +23,10 @@ _WITHDRAWN: Final = text(
     "UPDATE gpu_requests SET state = 'withdrawn' "
     "WHERE job_id = :job AND state IN ('waiting', 'placed')"
 )
+_MOVED: Final = text(
+    "UPDATE gpu_requests SET priority = :priority "
+    "WHERE job_id = :job AND state = 'waiting' AND priority <> :priority RETURNING id"
+)
 _LOST: Final = text(
     "UPDATE gpu_leases SET state = 'lost', end_reason = 'its worker is gone' "
     "WHERE job_id = :job AND state IN ('active', 'releasing') AND holder IS NOT NULL"
@@ -80,6 +84,12 @@ class GpuGate:
         # A place that nobody took up has no work in it.
         await self._tools.ledger.end_of_job(session, job_id, "the wish was withdrawn")
         await session.execute(_WITHDRAWN, {"job": job_id})
+
+    async def moved(self, session: AsyncSession, job_id: str, priority: int) -> None:
+        """Let a job's wish rank anew; a place that it has already stays its own."""
+        moved = await session.execute(_MOVED, {"job": job_id, "priority": priority})
+        if moved.one_or_none() is not None:
+            await self._tools.ledger.notify(session)
 
     @asynccontextmanager
     async def lease(self, job_id: str) -> AsyncIterator[Lease]:

@@ -76,6 +76,9 @@ class SlowGate:
     async def withdrawn(self, session: AsyncSession, job_id: str) -> None:
         self.told.append("withdrawn")
 
+    async def moved(self, session: AsyncSession, job_id: str, priority: int) -> None:
+        self.told.append(f"moved {priority}")
+
     @asynccontextmanager
     async def lease(self, job_id: str) -> AsyncIterator[Lease]:
         self.told.append("lease")
@@ -193,3 +196,11 @@ async def test_without_a_gate_nothing_is_recorded(lab: App, ada: Caller) -> None
     with pytest.raises(UpstreamUnavailable, match="nothing here hands out GPUs"):
         await paint(lab, ada, "cat")
     assert await lab.parts.jobs.list(ada.principal) == []
+
+
+async def test_the_gate_hears_of_a_new_priority(lab: App, gate: SlowGate, ada: Caller) -> None:
+    handle = await paint(lab, ada, "cat")
+    await lab.parts.jobs.set_priority(handle.job_id, 7, ada.principal)
+    passes_by = await paint(lab, ada, "cpu")
+    await lab.parts.jobs.set_priority(passes_by.job_id, 9, ada.principal)
+    assert gate.told == ["admit cat", "moved 7"]

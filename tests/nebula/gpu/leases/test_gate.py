@@ -192,3 +192,21 @@ async def test_a_job_for_a_service_nobody_knows_is_refused_at_once(
     await lab.parts.services.refresh()
     with pytest.raises(Exception, match="comfyui is not a GPU service"):
         await _submit(lab, admin, "one")
+
+
+async def test_a_job_that_waits_is_moved_at_the_gate_too(
+    lab: App, worker: Worker, admin: Principal
+) -> None:
+    handles, waiting = await _one_of_two_waits(lab, admin)
+    third = await _submit(lab, admin, "three", model="FLUX")
+    moved = await lab.parts.jobs.set_priority(third.job_id, 500, admin)
+    assert moved.priority == 500
+    wishes = {w.job_id: w.priority for w in (await lab.parts.leases.rows()).waiting}
+    assert wishes == {waiting.id: 0, third.job_id: 500}
+    GO.set()
+    ends = {h.job_id: await _ended(lab, admin, h) for h in [*handles, third]}
+    started = {job.id: job.started_at for job in ends.values()}
+    first, second = started[third.job_id], started[waiting.id]
+    assert first is not None
+    assert second is not None
+    assert first < second, "it went before the one that waited longer"
