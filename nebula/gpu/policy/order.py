@@ -6,7 +6,8 @@ that nobody can be overtaken by what came that much later: waiting is bounded.
 Among requests that rank level, the model goes first whose waiting work is the most for each copy
 of it that runs (D'Hondt's highest averages): every model gets as many copies as its work needs to
 be done at the same time as the others', and no more, so there are few loads. Of one model the
-longest goes first (Graham, Bounds on multiprocessing timing anomalies, 1969).
+longest goes first (Graham, Bounds on multiprocessing timing anomalies, 1969), and of alike ones
+the one that came first.
 """
 
 from collections import defaultdict
@@ -22,19 +23,19 @@ def in_order(snapshot: Snapshot, board: Board) -> list[Waiting]:
     """Return the requests, first first."""
     rules = board.rules
     delays = _delays(snapshot, rules)
-    by_model: dict[Key, list[tuple[float, float, str, Waiting]]] = defaultdict(list)
+    by_model: dict[Key, list[tuple[float, float, float, str, Waiting]]] = defaultdict(list)
     for r in snapshot.waiting:
         virtual = virtual_time(r, rules, delays.get(r.owner, 0.0), warm=False)
-        by_model[r.key].append((floor(virtual / rules.alike), -_longest(r), r.id, r))
+        by_model[r.key].append((floor(virtual / rules.alike), -_longest(r), r.created, r.id, r))
     ranked: list[tuple[int, float, float, float, str, Waiting]] = []
     for key, requests in by_model.items():
         busy, idle = board.copies(key)
-        work = -sum(seconds for _, seconds, _, _ in requests)
-        requests.sort(key=lambda each: each[:3])
-        for n, (_, seconds, name, r) in enumerate(requests):
+        work = -sum(seconds for _, seconds, *_ in requests)
+        requests.sort(key=lambda each: each[:4])
+        for n, (_, seconds, created, name, r) in enumerate(requests):
             virtual = virtual_time(r, rules, delays.get(r.owner, 0.0), warm=n < idle)
             share = -work / (busy + n + 1)
-            ranked.append((floor(virtual / rules.alike), share, seconds, r.created, name, r))
+            ranked.append((floor(virtual / rules.alike), share, seconds, created, name, r))
     ranked.sort(key=lambda each: each[:5])
     return [each[5] for each in ranked]
 

@@ -1,4 +1,6 @@
+from nebula.gpu.policy.board import Board
 from nebula.gpu.policy.decide import decide
+from nebula.gpu.policy.order import in_order
 from nebula.gpu.policy.rules import Rules
 from nebula.gpu.policy.types import (
     Card,
@@ -185,3 +187,19 @@ def test_every_request_gets_one_start_or_wait_with_a_reason_and_twice_the_same()
 
     history = World(home(21, jobs=50)).run(asked)
     assert history.violations == []
+
+
+def test_of_alike_requests_the_one_that_came_first_goes_first() -> None:
+    alike = [
+        wish(name, SDXL, IMAGE, (option(gb=7),), created) for created, name in enumerate("zyx")
+    ]
+    wishes = (alike[2], wish("chat", options=(option(gb=5),)), alike[1], alike[0])
+    snapshot = _waiting(wishes)
+    order = [w.id for w in in_order(snapshot, Board(snapshot, Rules()))]
+    assert [name for name in order if name != "chat"] == ["z", "y", "x"]
+    (started,) = [d.request for d in of(Start, decide(_waiting(alike)))]
+    assert started == "z"
+
+
+def _waiting(wishes) -> Snapshot:
+    return Snapshot(9, (PC,), waiting=tuple(wishes))
