@@ -1,6 +1,7 @@
 """Kill, freeze and cut off at random while GPU jobs run on two machines; then look for violations.
 
     python -m benchmarks chaos --seconds 120 --seed 1
+    python -m benchmarks chaos --link    # root: one machine behind a link that is cut and mended
 
 Real processes on loopback: PostgreSQL, Valkey, a server with workers, two more workers, and two
 agents with two simulated cards each. People ask for GPU work of four classes, under keys and not,
@@ -11,6 +12,8 @@ programs' own clocks, the agents' journals and the tables. The goal is no violat
 import argparse
 import asyncio
 import contextlib
+import os
+import socket
 import sys
 import tempfile
 import time
@@ -26,6 +29,7 @@ from benchmarks.chaos.evidence import Evidence
 from benchmarks.chaos.lab import Lab, open_lab
 from benchmarks.chaos.monkey import Monkey
 from benchmarks.chaos.work import People, wishes
+from benchmarks.node_link import Namespace
 from benchmarks.table import show
 from nebula.log import configure_logging
 
@@ -47,9 +51,17 @@ class Outcome:
         return [f"{rule}: {said}" for rule, found in check(self.seen).items() for said in found]
 
 
-async def rage(home: Path, *, seconds: float, seed: int, jobs: int, pause: float) -> Outcome:
+async def rage(
+    home: Path,
+    *,
+    seconds: float,
+    seed: int,
+    jobs: int,
+    pause: float,
+    there: Namespace | None = None,
+) -> Outcome:
     """Run it all once in a folder."""
-    async with open_lab(home) as lab:
+    async with open_lab(home, there) as lab:
         monkey, people = Monkey(lab, seed, pause=pause), People(lab)
         asking = [asyncio.create_task(people.ask(w)) for w in wishes(seed, jobs, seconds)]
         try:
@@ -117,7 +129,12 @@ def main(words: list[str] | None = None) -> int:
     reader.add_argument(
         "--keep", type=Path, default=None, help="an empty folder to leave it all in"
     )
+    reader.add_argument("--link", action="store_true", help="one machine behind a link (root)")
     given = reader.parse_args(words)
+    if given.link and [name for _, name in socket.if_nameindex()] != ["lo"]:
+        # In a network namespace of its own: nothing outside is touched.
+        again = [sys.executable, "-m", "benchmarks", "chaos", *(words or sys.argv[1:])]
+        os.execvp("unshare", ["unshare", "-n", *again])
     configure_logging("console", "CRITICAL")
     jobs = int(given.seconds * 2) if given.jobs is None else given.jobs
     with contextlib.ExitStack() as stack:
@@ -125,8 +142,16 @@ def main(words: list[str] | None = None) -> int:
             stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-"))
         )
         folder.mkdir(parents=True, exist_ok=True)
+        there = stack.enter_context(Namespace()) if given.link else None
         outcome = asyncio.run(
-            rage(folder, seconds=given.seconds, seed=given.seed, jobs=jobs, pause=given.pause)
+            rage(
+                folder,
+                seconds=given.seconds,
+                seed=given.seed,
+                jobs=jobs,
+                pause=given.pause,
+                there=there,
+            )
         )
     print(report(outcome))
     violations = outcome.violations

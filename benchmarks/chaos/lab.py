@@ -18,6 +18,7 @@ import psycopg
 from benchmarks.chaos import effect, evidence
 from benchmarks.chaos.evidence import Evidence
 from benchmarks.chaos.tools import COMMAND
+from benchmarks.node_link import HERE, THERE, FarAgent, Namespace, ip
 from nebula.app import App, open_app
 from nebula.auth.principal import Principal, Role
 from nebula.db.embedded import EmbeddedPostgres
@@ -29,9 +30,11 @@ from nebula.settings import Settings
 from node.journal import Journal
 from tests.node.agent import AgentProcess, free_port
 
-LEASE_SECONDS = 4.0
+LEASE_SECONDS = 8.0
 GRACE_SECONDS = 2.0
 CARDS = {"one": (8 * GIB, 8 * GIB), "two": (8 * GIB, 12 * GIB)}
+FAR = "two"
+"""The machine behind the link, where there is one."""
 OWNERS = ("ada", "bob", "eve")
 
 
@@ -97,8 +100,16 @@ class Agent(Program):
 class Lab:
     """Everything that runs."""
 
-    def __init__(self, home: Path, database: EmbeddedPostgres, app: App) -> None:
-        """Take the folder, the database and our own App, which makes users and approves."""
+    def __init__(
+        self, home: Path, database: EmbeddedPostgres, app: App, there: Namespace | None
+    ) -> None:
+        """Take the folder, the database and our own App, which makes users and approves.
+
+        With a namespace, the second machine lives there, behind a link that can be cut.
+        """
+        self.there = there
+        self.link_busy = asyncio.Lock()
+        self.host = HERE if there else "127.0.0.1"
         self.home = home
         self.database = database
         self.database_busy = asyncio.Lock()
@@ -118,6 +129,7 @@ class Lab:
             "OLLAMA_HOST": "http://127.0.0.1:1",
             "JARVIS_HOME": str(home),
             "JARVIS_SERVICE_MAP": str(home / "service-map.yml"),
+            "JARVIS_HOST": self.host,
             "JARVIS_PORT": str(self.port),
             "JARVIS_WORKERS": "2",
             "JARVIS_MAX_EFFECTS_PER_MINUTE": "1000000",
@@ -139,6 +151,11 @@ class Lab:
         return Program(name, argv, self._env, self.home / f"{name.replace(' ', '-')}.log")
 
     @property
+    def url(self) -> str:
+        """Return the server's address."""
+        return f"http://{self.host}:{self.port}"
+
+    @property
     def programs(self) -> list[Program]:
         """Return every process but the database's."""
         return [self.cache, self.server, *self.workers, *self.agents.values()]
@@ -154,7 +171,7 @@ class Lab:
             key = await self.app.parts.auth.keys.create(who.id, "chaos", role=Role.ADMIN)
             headers = {"Authorization": f"Bearer {key.key}"}
             http = httpx.AsyncClient(
-                base_url=f"http://127.0.0.1:{self.port}", headers=headers, timeout=15,
+                base_url=self.url, headers=headers, timeout=15,
                 trust_env=False,
             )  # fmt: skip
             self.owners[name] = (who, http)
@@ -175,16 +192,23 @@ class Lab:
             await asyncio.sleep(0.1)
 
     async def _join(self, name: str, cards: Sequence[int]) -> None:
-        agent = AgentProcess(self.home / name, f"http://127.0.0.1:{self.port}", name=name)
+        bind, agent = "127.0.0.1", AgentProcess(self.home / name, self.url, name=name)
+        if self.there is not None and name == FAR:
+            bind, agent = THERE, FarAgent(self.home / name, self.there)
+            agent.control, agent.name = self.url, name
         fitted = [{"total": total, "used": 0} for total in cards]
         (agent.home / "cards.json").write_text(json.dumps(fitted))
         argv = [sys.executable, "-S", "-E", effect.__file__, str(self.out)]
         agent.allow(**{COMMAND: {"argv": argv, "gpu": True, "extra_args": True}})
         token = await self.app.parts.nodes.create_token("chaos")
-        code, said = await agent.join(token.token)
+        code, said = await agent.join(token.token, "--bind", bind)
         assert code == 0, said
         self.agents[name] = Agent(agent)
         await self.agents[name].start()
+
+    def link(self, state: str) -> None:
+        """Cut the link to the far machine (`down`), or mend it (`up`)."""
+        ip("link", "set", "nc0", state)
 
     async def unfinished(self) -> int:
         """Count the jobs that have not ended."""
@@ -244,7 +268,7 @@ class Lab:
 
 
 @asynccontextmanager
-async def open_lab(home: Path) -> AsyncIterator[Lab]:
+async def open_lab(home: Path, there: Namespace | None = None) -> AsyncIterator[Lab]:
     """Start everything in a folder, and end it all afterwards."""
     (home / "service-map.yml").write_text("nodes: [{name: here}]\n")
     with EmbeddedPostgres(home, {"fsync": "off"}) as database:
@@ -258,7 +282,7 @@ async def open_lab(home: Path) -> AsyncIterator[Lab]:
             workers=0,
         )
         async with open_app(settings) as app:
-            lab = Lab(home, database, app)
+            lab = Lab(home, database, app, there)
             try:
                 await lab.open()
                 yield lab

@@ -57,7 +57,7 @@ class Monkey:
         worker = draw.choice(lab.workers)
         agent = draw.choice(list(lab.agents.values()))
         program = draw.choice([lab.server, *lab.workers, *lab.agents.values()])
-        down, frozen = draw.uniform(0.0, 3.0), LEASE_SECONDS * draw.uniform(1.1, 2.0)
+        down, frozen = draw.uniform(0.0, 3.0), LEASE_SECONDS * draw.uniform(1.1, 1.6)
         nap = draw.uniform(0.05, 1.5)
         pick = draw.random()
         faults: dict[str, tuple[int, Fault]] = {
@@ -71,6 +71,7 @@ class Monkey:
             "kill -9 of PostgreSQL": (1, lambda: self._crashed(down)),
             "all backends killed": (2, self._storm),
             "kill -9 of Valkey": (1, lambda: self._killed(lab.cache, down)),
+            "link cut and mended": (4 if lab.there else 0, lambda: self._cut(frozen * 1.2)),
         }
         name = draw.choices(list(faults), [weight for weight, _ in faults.values()])[0]
         return name, faults[name][1]
@@ -127,6 +128,15 @@ class Monkey:
             await asyncio.sleep(down)
             await asyncio.to_thread(database.stop)  # leave what is dead, so that it is joined anew
             await asyncio.to_thread(database.start)
+        return True
+
+    async def _cut(self, seconds: float) -> bool:
+        if self._lab.link_busy.locked():
+            return False
+        async with self._lab.link_busy:
+            self._lab.link("down")
+            await asyncio.sleep(seconds)
+            self._lab.link("up")
         return True
 
     async def _storm(self) -> bool:
