@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import contextlib
 import os
-import socket
 import sys
 import tempfile
 import time
@@ -34,6 +33,8 @@ from benchmarks.table import show
 from nebula.log import configure_logging
 
 _DRAIN_SECONDS = 240.0
+_ALONE = "CHAOS_IN_A_NAMESPACE"
+"""Set in the process that was started in a network namespace of its own."""
 
 
 @dataclass(frozen=True)
@@ -124,19 +125,19 @@ def main(words: list[str] | None = None) -> int:
     reader = argparse.ArgumentParser(prog="python -m benchmarks chaos", description=__doc__)
     reader.add_argument("--seconds", type=float, default=120.0)
     reader.add_argument("--seed", type=int, default=1)
-    reader.add_argument("--jobs", type=int, default=None, help="how many; two a second if left out")
+    reader.add_argument("--jobs", type=int, default=None, help="how many; 1.2 a second if left out")
     reader.add_argument("--pause", type=float, default=2.0, help="mean seconds between two faults")
     reader.add_argument(
         "--keep", type=Path, default=None, help="an empty folder to leave it all in"
     )
     reader.add_argument("--link", action="store_true", help="one machine behind a link (root)")
     given = reader.parse_args(words)
-    if given.link and [name for _, name in socket.if_nameindex()] != ["lo"]:
+    if given.link and _ALONE not in os.environ:
         # In a network namespace of its own: nothing outside is touched.
         again = [sys.executable, "-m", "benchmarks", "chaos", *(words or sys.argv[1:])]
-        os.execvp("unshare", ["unshare", "-n", *again])
+        os.execvpe("unshare", ["unshare", "-n", *again], {**os.environ, _ALONE: "1"})
     configure_logging("console", "CRITICAL")
-    jobs = int(given.seconds * 2) if given.jobs is None else given.jobs
+    jobs = int(given.seconds * 1.2) if given.jobs is None else given.jobs
     with contextlib.ExitStack() as stack:
         folder = given.keep or Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-"))

@@ -35,7 +35,7 @@ def wishes(seed: int, count: int, seconds: float) -> list[Wish]:
     found = []
     for number in range(count):
         call = f"chaos-{number}"
-        vram, takes = draw.choice(_VRAM), round(draw.triangular(0.1, 9.0, 2.0), 2)
+        vram, takes = draw.choice(_VRAM), round(draw.triangular(0.1, 16.0, 2.0), 2)
         stubborn = draw.choice((0.0, 0.0, 1.0, 5.0))
         tool = draw.choice(("chaos_keyed", "chaos_keyed", "chaos_opaque", "nodes_run_command"))
         arguments: dict[str, Any] = {
