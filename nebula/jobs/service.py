@@ -68,12 +68,17 @@ class Jobs:
         A bare connection will do for tools that declare no `gpu`.
 
         Raises:
-            InvalidInput: when the tool takes secrets, which a job would keep.
+            InvalidInput: when the tool takes or shows secrets, which a job would keep.
             UpstreamUnavailable: when it needs a GPU and nothing hands out GPUs.
         """
         if sealed := secrets_of(tool):
             raise InvalidInput(
                 f"{tool.name} takes a secret ({', '.join(sealed)}), so it cannot be a job.",
+                hint="Run it directly.",
+            )
+        if once := tool.output_model.shown_once():
+            raise InvalidInput(
+                f"{tool.name} shows a secret once ({', '.join(once)}), so it cannot be a job.",
                 hint="Run it directly.",
             )
         _check_priority(priority)

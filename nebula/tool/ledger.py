@@ -64,7 +64,8 @@ class Ledger:
 
         Raises:
             StoredError: when it ran and failed.
-            Conflict: when the id belongs to another call, or the call is running.
+            Conflict: when the id belongs to another call, the call is running, or its result was
+                shown once.
             OutcomeUnknown: when it broke off in the middle and cannot be repeated safely.
         """
         async with self._db.session() as session:
@@ -100,7 +101,7 @@ class Ledger:
             "session_id": session_id,
             "seconds": tool.timeout + _GRACE_SECONDS,
             "state": "running" if done is None else "succeeded",
-            "result": None if done is None else storable_json(done.model_dump(mode="json")),
+            "result": None if done is None else storable_json(_kept(done)),
             "repeatable": tool.kind is not EffectKind.OPAQUE,
         }
         return await statements.scalar(_BEGIN, values) is not None
@@ -124,11 +125,25 @@ class Ledger:
             )
             .values(
                 state=state,
-                result=None if result is None else result.model_dump(mode="json"),
+                result=None if result is None else _kept(result),
                 error=error,
                 finished_at=func.clock_timestamp(),
             )
         )
+
+
+def _kept(result: Result) -> dict[str, Any]:
+    """Return what the record holds of a result: all but what is shown once."""
+    return result.model_dump(mode="json", exclude=set(result.shown_once()))
+
+
+def _whole(answer: type[Result], kept: dict[str, Any] | None) -> Result:
+    for name, mark in answer.shown_once().items():
+        if name not in (kept or {}):
+            raise Conflict(
+                f"This call has run; its {name} was shown once and is not kept.", hint=mark.hint
+            )
+    return answer.model_validate(kept)
 
 
 def _told_again(
@@ -136,7 +151,7 @@ def _told_again(
 ) -> Result | None:
     match row.state:
         case "succeeded":
-            return answer.model_validate(row.result)
+            return _whole(answer, row.result)
         case "failed":
             raise StoredError(row.error or NebulaError().payload())
         case "waiting":

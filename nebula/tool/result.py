@@ -1,6 +1,7 @@
 """What a tool returns, and how every door shows it without a model."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
@@ -64,6 +65,14 @@ Block = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class ShownOnce:
+    """Marks a required field of a result that holds a secret: who asked sees it, no record does."""
+
+    hint: str
+    """How to get a fresh one."""
+
+
 class Result(BaseModel):
     """The base of every tool's output."""
 
@@ -76,3 +85,13 @@ class Result(BaseModel):
     def origin(self) -> Label:
         """Say where this result's text came from, when the tool declares `outside=True`."""
         return Label.OUTSIDE
+
+    @classmethod
+    def shown_once(cls) -> dict[str, ShownOnce]:
+        """Return the fields that are shown once and kept nowhere."""
+        return {
+            name: mark
+            for name, field in cls.model_fields.items()
+            for mark in field.metadata
+            if isinstance(mark, ShownOnce)
+        }

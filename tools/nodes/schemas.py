@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Annotated
 
 from pydantic import BaseModel, Field
 
 from nebula.services.sizes import GIB, gigabytes
 from nebula.tool.render import escape
-from nebula.tool.result import Block, Markdown, Result, Table
+from nebula.tool.result import Block, Markdown, Result, ShownOnce, Table
 
 
 class CardEntry(BaseModel):
@@ -175,7 +176,7 @@ class BootstrapScript(Result):
     """A script to paste on the machine that is to join."""
 
     system: str
-    script: str
+    script: Annotated[str, ShownOnce("Ask for a new script: it gets a token of its own.")]
     expires_at: datetime
     note: str = ""
 

@@ -22,6 +22,7 @@ from nebula.tool.render import to_markdown
 from node.protocol import Hardware, Heartbeat, JoinRequest, Metrics
 from tests.node.agent import AgentProcess, alive, until
 from tests.tools.nodes.lab import Lab
+from tools.nodes.schemas import BootstrapScript
 
 COUNT = {"argv": ["sh", "-c", "echo one; echo two; exit 3"]}
 SLEEP = {"argv": ["sleep", "60"]}
@@ -199,6 +200,26 @@ async def test_nodes_bootstrap_gives_a_script_with_a_token_to_administrators_and
         )
     with pytest.raises(InvalidInput, match="name a machine"):
         await lab.call(admin, "nodes_bootstrap", name="Gaming PC; rm")
+
+
+async def test_the_script_of_nodes_bootstrap_is_shown_once_and_kept_nowhere(
+    lab: Lab, admin: Principal
+) -> None:
+    who, run = Caller(admin, Surface.REST), lab.app.executor
+    made = await run.execute("nodes_bootstrap", {}, caller=who, call_id="once")
+    assert isinstance(made, BootstrapScript)
+    assert made.script
+    async with lab.app.parts.db.session() as session:
+        kept = await session.scalar(
+            text("SELECT result FROM tool_calls WHERE call_id = 'once' AND state = 'succeeded'")
+        )
+    assert set(kept) == {"system", "expires_at", "note"}
+    with pytest.raises(Conflict, match="shown once") as told:
+        await run.execute("nodes_bootstrap", {}, caller=who, call_id="once")
+    assert "new script" in str(told.value.hint)
+    assert len(await lab.app.parts.nodes.tokens()) == 1
+    with pytest.raises(InvalidInput, match="cannot be a job"):
+        await run.submit("nodes_bootstrap", {}, caller=who, call_id="job")
 
 
 async def test_nodes_wake_sends_the_packet_from_here_and_from_machines_beside_it(
