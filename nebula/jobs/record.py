@@ -3,30 +3,17 @@
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel
 from sqlalchemy import text
 
-from nebula.auth.principal import Caller
 from nebula.db.bare import Statements
 from nebula.events.bus import PUBLISHING
 from nebula.events.tail import CHANNEL
+from nebula.jobs.asked import Asked
 from nebula.jobs.job import Job, Progress
 from nebula.jobs.models import JobRow
-from nebula.policy.labels import Label
 from nebula.tool.definition import EffectKind
 
 LIST_STREAM = "jobs"
-
-
-class Asked(BaseModel, frozen=True):
-    """What of a caller is kept beside the owner, so that the run is theirs too."""
-
-    key_id: str | None
-    agent: str | None
-    labels: frozenset[Label]
-    by_model: bool
-    frozen: tuple[frozenset[str], frozenset[str]] | None = None
-    """Rights the run never exceeds, when a schedule asked."""
 
 
 @dataclass(frozen=True)
@@ -37,25 +24,6 @@ class Claim:
     asked: Asked
     kind: EffectKind
     gated: bool
-
-
-def asking(caller: Caller) -> dict[str, Any]:
-    """Return the columns that keep who asks."""
-    principal = caller.principal
-    asked = Asked(
-        key_id=principal.key_id,
-        agent=caller.agent,
-        labels=caller.labels,
-        by_model=caller.by_model,
-        frozen=principal.frozen,
-    )
-    return {
-        "owner_id": principal.id,
-        "owner_name": principal.name,
-        "surface": caller.surface.value,
-        "session_id": caller.session_id,
-        "asked_as": asked.model_dump(mode="json"),
-    }
 
 
 def stream_of(job_id: str) -> str:

@@ -12,6 +12,7 @@ from nebula.jobs.job import Progress
 
 if TYPE_CHECKING:
     from nebula.gpu.leases.lease import Lease
+    from nebula.jobs.gate import Gate
     from nebula.jobs.record import Claim
     from nebula.jobs.service import Jobs
 
@@ -76,6 +77,19 @@ class JobRun:
         self._lines += text.splitlines() or [""]
         del self._lines[:-_KEPT_LINES]
         self._news.set()
+
+    @contextlib.asynccontextmanager
+    async def holding(self, gate: "Gate | None") -> AsyncIterator[None]:
+        """Hold the GPU that the gate gave the job, if it needs one, around its tool."""
+        if not self.gated or gate is None:
+            yield
+            return
+        async with gate.lease(self.job.id) as self.lease:
+            try:
+                yield
+            except asyncio.CancelledError:
+                self.trace.cut = True  # the gate may turn it into an error: the lease is gone
+                raise
 
     @contextlib.asynccontextmanager
     async def reporting(self) -> AsyncIterator[None]:

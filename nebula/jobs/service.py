@@ -13,11 +13,12 @@ from nebula.db.engine import Database
 from nebula.errors import Conflict, InvalidInput, NotFound
 from nebula.events.bus import Events
 from nebula.jobs import queue
+from nebula.jobs.asked import asking
 from nebula.jobs.gate import Gate
 from nebula.jobs.job import Job, JobState, LogLine, Progress, new_job_id
 from nebula.jobs.models import JobLogRow, JobRow
 from nebula.jobs.moves import Moves
-from nebula.jobs.record import announce, asking, shown, stream_of
+from nebula.jobs.record import announce, shown, stream_of
 from nebula.tool.definition import AnyTool, EffectKind, secrets_of
 from nebula.tool.registry import Registry
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from nebula.app import Parts
-from nebula.auth.principal import Caller, Principal, Role, Surface
+from nebula.auth.principal import Caller, Principal, Surface
 from nebula.db.bare import Bare, bare_in
 from nebula.errors import (
     ApprovalRequired,
@@ -29,6 +29,7 @@ from nebula.errors import (
     PermissionDenied,
     TimedOut,
 )
+from nebula.jobs.asked import owner_of
 from nebula.jobs.job import JobHandle, JobState, new_job_id
 from nebula.jobs.run import JobRun
 from nebula.policy.decide import Decision, Verdict, decide
@@ -121,53 +122,18 @@ class Executor:
         """
         job = run.job
         tool = self.registry.get(job.tool)
-        caller = await self._owner(run)
+        caller = await owner_of(run, self._parts.auth)
         decision = decide(tool, caller)
         if decision.verdict is Verdict.BLOCK:
             raise PermissionDenied(decision.reason)
         values = _validated(tool, job.arguments)
         self._runs[job.id] = run
         try:
-            async with self._holding(run):
+            async with run.holding(self._parts.jobs.gate):
                 run.trace.started = True
                 return await self._run(tool, values, caller, job.call_id)
         finally:
             del self._runs[job.id]
-
-    async def _owner(self, run: JobRun) -> Caller:
-        """Return who asked for a job, with the rights their rows grant now."""
-        job, asked = run.job, run.asked
-        kept = Principal(
-            job.owner_id,
-            job.owner_name,
-            Role.CLIENT,
-            frozenset(),
-            key_id=asked.key_id,
-            frozen=asked.frozen,
-        )
-        return Caller(
-            await self._parts.auth.current(kept),
-            Surface(job.surface),
-            session_id=job.session_id,
-            agent=asked.agent,
-            labels=asked.labels,
-            by_model=asked.by_model,
-            job_id=job.id,
-        )
-
-    @asynccontextmanager
-    async def _holding(self, run: JobRun) -> AsyncIterator[None]:
-        """Hold the GPU around a run that was given one."""
-        gate = self._parts.jobs.gate
-        if not run.gated or gate is None:
-            yield
-            return
-        async with gate.lease(run.job.id) as run.lease:
-            try:
-                yield
-            except asyncio.CancelledError:
-                run.trace.cut = True  # the gate may turn it into an error: the lease is gone
-                raise
 
     async def _told(self, call: Call, arguments: Mapping[str, Any] | bytes) -> Result:
         """Take a call through every step, and record how it ended."""
