@@ -101,6 +101,22 @@ _GONE: Final = text(
     "DELETE FROM gpu_residents WHERE id = :id AND state = :state "
     "AND (CAST(:loader AS text) IS NULL OR loader = :loader) RETURNING card"
 )
+_STOPPED: Final = text(
+    f"""
+    WITH told AS (
+        SELECT v.id, bool_and(coalesce(t ->> 'state' IN
+            ('succeeded', 'failed', 'killed', 'fenced'), false)) AS over
+        FROM gpu_leases v
+        JOIN gpu_cards c ON c.id = v.card
+        JOIN nodes n ON n.name = c.node
+        JOIN LATERAL jsonb_array_elements(n.beat -> 'tasks') t
+            ON t ->> 'gpu' = c.gpu::text AND t ->> 'token' = v.token::text
+        WHERE v.state = 'lost' AND v.resident IS NULL
+        GROUP BY v.id
+    )
+    SELECT {columns(LeaseState)} FROM gpu_leases JOIN told USING (id) WHERE over
+    """  # noqa: S608
+)
 _FOREIGN: Final = text("UPDATE gpu_cards SET foreign_used = :foreign WHERE id = :card")
 _OTHERS: Final = text("SELECT foreign_used FROM gpu_cards WHERE id = :card")
 
@@ -203,10 +219,16 @@ class Ledger(Placing):
         return tuple(lost)
 
     async def bury(self, session: AsyncSession, grace: float) -> tuple[LeaseState, ...]:
-        """End lost leases whose nodes have stopped the work by themselves by now."""
-        over = text(f"SELECT {columns(LeaseState)} FROM gpu_leases WHERE {self.freed}")  # noqa: S608
-        found = [filled(LeaseState, row) for row in await session.execute(over, {"grace": grace})]
-        return tuple([v for v in found if await self.finish(session, v, "lost")])
+        """End lost leases whose nodes say that the work is over, or have stopped it by now.
+
+        A lease's work is one task, and a lost lease starts none: that a task with its token has
+        ended is enough. That there is none is not: it may still be on its way to the node.
+        """
+        over = [filled(LeaseState, row) for row in await session.execute(_STOPPED)]
+        stopped = [v for v in over if await self.finish(session, v, "lost; its node stopped it")]
+        late = text(f"SELECT {columns(LeaseState)} FROM gpu_leases WHERE {self.freed}")  # noqa: S608
+        found = [filled(LeaseState, row) for row in await session.execute(late, {"grace": grace})]
+        return (*stopped, *[v for v in found if await self.finish(session, v, "lost")])
 
     async def forget_silent(self, session: AsyncSession, seconds: float) -> None:
         """Take back wishes of waiting processes that fell silent; jobs' wishes wait for ever."""

@@ -72,3 +72,21 @@ async def test_work_of_a_frozen_agent_ends_with_its_lease_and_the_card_is_free_a
     client = await lab.app.parts.nodes.client("pc")
     with pytest.raises(Conflict):
         await client.start(TaskRequest("stale", "train", gpu=0, token=token))
+
+
+async def test_a_lost_lease_is_freed_as_soon_as_its_node_says_that_the_work_is_over(
+    lab: Lab, developer: Principal
+) -> None:
+    agent = await lab.agent(card=8 * GIB, commands={"train": TRAIN})
+    job_id, pid = await started(lab, developer, agent)
+    gate = lab.app.parts.jobs.gate
+    assert gate is not None
+    async with lab.app.parts.db.session() as session:
+        await gate.withdrawn(session, job_id)
+    async with asyncio.timeout(20):  # by itself it would be kept for 45 s
+        while (open_ones := await open_leases(lab)) or alive(pid):
+            assert not alive(pid) or open_ones, "what may still run keeps its memory"
+            await asyncio.sleep(0.02)
+    async with lab.app.parts.db.session() as session:
+        reason = await session.scalar(text("SELECT end_reason FROM gpu_leases"))
+    assert reason == "lost; its node stopped it"
