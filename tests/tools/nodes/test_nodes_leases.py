@@ -81,8 +81,13 @@ async def test_a_lost_lease_is_freed_as_soon_as_its_node_says_that_the_work_is_o
     job_id, pid = await started(lab, developer, agent)
     gate = lab.app.parts.jobs.gate
     assert gate is not None
+    async with asyncio.timeout(10):
+        while not (await lab.app.parts.nodes.get("pc")).tasks:
+            await asyncio.sleep(0.02)
     async with lab.app.parts.db.session() as session:
         await gate.withdrawn(session, job_id)
+        ledger = lab.app.parts.leases.tools.ledger
+        assert await ledger.bury(session, 15.0) == (), "its node says that it runs"
     async with asyncio.timeout(20):  # by itself it would be kept for 45 s
         while (open_ones := await open_leases(lab)) or alive(pid):
             assert not alive(pid) or open_ones, "what may still run keeps its memory"
