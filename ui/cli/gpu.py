@@ -1,4 +1,4 @@
-"""`jarvis gpu simulate`: what the scheduler makes of a trace, and what another card would bring."""
+"""`jarvis gpu`: record what the cards did, and try out what another card would bring."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -56,3 +56,15 @@ def simulate(  # noqa: PLR0917 - typer's way to declare options
             as_json=as_json,
         )
     )
+
+
+@app.command()
+def record(
+    file: Annotated[Path, typer.Argument(help="Where to write the trace; it must not exist yet")],
+    days: Annotated[float, typer.Option(min=0.01, max=366, help="How far back to look")] = 7.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output")] = False,
+) -> None:
+    """Write the GPU work of the last days as a trace, to be played with `jarvis gpu simulate`."""
+    from ui.cli import recording
+
+    recording.record(file, days=days, as_json=as_json)

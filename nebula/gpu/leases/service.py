@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from nebula.auth.principal import Principal, ProgressSink
 from nebula.errors import Conflict, NebulaError, NotFound, PermissionDenied, UpstreamUnavailable
+from nebula.gpu.leases.history import History
 from nebula.gpu.leases.keeper import Keeper
 from nebula.gpu.leases.lease import Lease
 from nebula.gpu.leases.ledger import Owner, card_id, place_of, resident_id
@@ -46,6 +47,7 @@ class Leases:
         self.schedule: Callable[[], None] = _nobody
         """Sees that this process stands for scheduler, because somebody waits in it."""
         self.records = Records(tools.db, tools.signals)
+        self.history = History(tools)
         self.keeper = Keeper(tools.db, tools.ledger, tools.signals)
         self.holder = uuid4().hex
         self._counted: tuple[float, frozenset[str]] = (0.0, frozenset())
