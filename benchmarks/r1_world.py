@@ -217,18 +217,17 @@ class HomeWorld:
     # Doing
 
     def _apply(self, decisions: Sequence[Decision]) -> bool:
-        started = False
         for decision in decisions:
             match decision:
                 case Start():
                     self._start(decision)
-                    started = True
                 case Evict():
                     self._evict(decision)
                 case Yield():
                     self._ask_to_yield(decision)
         self.check()
-        return started
+        # The next round must say the same of what was unloaded or asked to yield, too.
+        return any(not isinstance(decision, Wait) for decision in decisions)
 
     def _start(self, start: Start) -> None:
         job = self.jobs[start.request]

@@ -157,10 +157,20 @@ class Place:
                     return max(at, self.now)
         return inf
 
-    def leaving_until(self) -> float:
-        """Return when everything that is being unloaded is gone."""
-        going = (h.gone_at(self.now, self.rules) for h in self.holders if h.going)
-        return max(going, default=self.now)
+    def gone_for(self, need: int, rivals: Iterable[Holder]) -> float:
+        """Return when enough of what is being unloaded is gone, and all of the rivals.
+
+        What leaves for somebody behind puts off nobody.
+        """
+        found, at = self.free or 0, self.now
+        leaving = sorted(
+            (h.gone_at(self.now, self.rules), h.vram or 0) for h in self.holders if h.going
+        )
+        for gone, size in leaving:
+            if found >= need:
+                break
+            found, at = found + size, gone
+        return max([at, *(h.gone_at(self.now, self.rules) for h in rivals if h.going)])
 
     def take(self, need: int) -> None:
         """Note that so many bytes are spoken for.

@@ -87,11 +87,11 @@ def _take(request: Waiting, plan: Plan, now: float) -> None:
 
 def _blocked(request: Waiting, plan: Plan, board: Board) -> list[Decision]:
     """Keep a place for a request that must wait, or ask running work to step aside for it."""
-    asked = preempt.to_yield(request, board, plan.at)
+    asked = preempt.to_yield(request, board, plan)
     if asked is not None:
         option, chosen = asked
         board.asked.update(w.id for w in chosen)
-        at = board.now + board.rules.yield_seconds
+        at = preempt.room_at(board)
         backfill.keep(request, board.places[option.card], at, option.vram or 0, option.holds)
         found: list[Decision] = [
             Yield(w.id, request.id, reasons.yielded(request, option, w)) for w in chosen

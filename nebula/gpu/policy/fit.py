@@ -58,23 +58,23 @@ def plans(request: Waiting, board: Board) -> list[Plan]:
         if place is None or place.why:
             continue
         for room in _rooms(request, option, place):
-            score = _score(request, option, place, room)
-            found.append(Plan(score, room.leftover, option.card, option, place, room))
+            cost = score(request, option, place, room)
+            found.append(Plan(cost, room.leftover, option.card, option, place, room))
     found.sort(key=_first)
     return found
 
 
-def _score(request: Waiting, option: Option, place: Place, room: Room) -> float:
+def score(request: Waiting, option: Option, place: Place, room: Room) -> float:
     """Return a plan's price in seconds, to the millisecond."""
     rules = place.rules
     busy = place.card.utilization or 0.0
-    score = room.at - place.now + room.price
-    score += option.run_seconds * (1 + busy * rules.utilization_weight)
+    seconds = room.at - place.now + room.price
+    seconds += option.run_seconds * (1 + busy * rules.utilization_weight)
     if room.warm is None:
-        score += option.load_seconds * rules.load_weight[request.klass]
+        seconds += option.load_seconds * rules.load_weight[request.klass]
     if request.preferred_node == place.card.node:
-        score -= rules.preferred_node
-    return round(score, 3)
+        seconds -= rules.preferred_node
+    return round(seconds, 3)
 
 
 def _rooms(request: Waiting, option: Option, place: Place) -> tuple[Room, ...]:
@@ -138,7 +138,7 @@ def _room(
         if chosen is not None:
             left = free + place.incoming + sum(h.vram or 0 for h in chosen) - need
             price = sum(h.price for h in chosen)
-            at = now + place.rules.leave_seconds if chosen else place.leaving_until()
+            at = now + place.rules.leave_seconds if chosen else place.gone_for(need, rivals)
             return Room(at, need, None, chosen, soon=True, price=price, leftover=left)
     if any(h.item.pinned for h in staying):
         return Room(inf, need)

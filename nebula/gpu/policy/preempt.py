@@ -3,18 +3,28 @@
 from collections.abc import Sequence
 
 from nebula.gpu.policy.board import Board, Place
+from nebula.gpu.policy.fit import Plan, Room, score
 from nebula.gpu.policy.types import Option, Running, Waiting
 
 
+def room_at(board: Board) -> float:
+    """Return when what is asked to yield now makes room, as the next rounds will say it.
+
+    Once it has saved, what is idle by then is unloaded.
+    """
+    return board.now + board.rules.yield_seconds + board.rules.leave_seconds
+
+
 def to_yield(
-    request: Waiting, board: Board, at: float
+    request: Waiting, board: Board, otherwise: Plan
 ) -> tuple[Option, tuple[Running, ...]] | None:
     """Return the work to ask and where, when that brings the request forward enough.
 
-    Only work of a lower class that can yield, and that has run for a while, is asked.
+    Only work of a lower class that can yield, and that has run for a while, is asked; and only
+    where the request would go once there is room, rather than wait for the best plan otherwise.
     """
     gain = board.now + board.rules.yield_seconds + board.rules.preempt_after[request.klass]
-    if at <= gain:
+    if otherwise.at <= gain:
         return None
     found = []
     for option in request.options:
@@ -23,6 +33,8 @@ def to_yield(
             continue
         if place.reservation is not None or _held_up(request, option, place):
             continue
+        if score(request, option, place, Room(room_at(board), option.vram)) >= otherwise.score:
+            continue
         chosen = _enough(place, option.vram, _candidates(request, board, place))
         if chosen:
             found.append((option, chosen))
@@ -30,13 +42,14 @@ def to_yield(
 
 
 def _held_up(request: Waiting, option: Option, place: Place) -> bool:
-    """Say whether it waits for its own service to be free, which no memory would help."""
+    """Say whether its own service must be free or give up a pin, which no memory would help."""
     if option.holds == "copies":
         return False
     return any(
-        h.ends and (h.item.key == request.key or option.holds == "one")
+        not h.going
+        and (h.ends or h.ready > place.now or (h.item.pinned and h.item.key != request.key))
         for h in place.holders
-        if h.item.service == request.key[0]
+        if h.item.key == request.key or (h.item.service == request.key[0] and option.holds == "one")
     )
 
 
@@ -64,7 +77,10 @@ def _candidates(request: Waiting, board: Board, place: Place) -> list[Running]:
 def _enough(place: Place, need: int, candidates: Sequence[Running]) -> tuple[Running, ...]:
     """Return the first of them whose memory suffices with what is idle or leaving; or none."""
     have = place.available(place.now + place.rules.leave_seconds)
-    sizes = {h.item.id: h.vram or 0 for h in place.holders if not h.item.pinned}
+    # What others use too stays where it is.
+    sizes = {
+        h.item.id: h.vram or 0 for h in place.holders if not h.item.pinned and len(h.ends) == 1
+    }
     chosen: list[Running] = []
     for work in candidates:
         if have >= need:
