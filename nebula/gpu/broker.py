@@ -250,7 +250,8 @@ class Broker:
             await change.progress(None, f"Unloading {resident.label}")
             if resident.busy:
                 await change.hands.driver(resident.service).interrupt()
-            await change.unload([resident], force=force)
+            why = f"unloaded {resident.label}: somebody asked for it"
+            await change.unload([resident], why, force=force)
         in_time = await change.gone({r.target for r in held})
         for resident in held:
             settle = change.books.left if in_time else change.books.stays

@@ -25,8 +25,8 @@ log = structlog.get_logger()
 class Books(Protocol):
     """The ledger, as a change needs it: nothing leaves or comes that it does not count."""
 
-    async def leaving(self, resident: Resident, node: str, *, force: bool) -> None:
-        """Mark a model as leaving; raises Conflict while somebody holds a lease on it."""
+    async def leaving(self, resident: Resident, node: str, why: str, *, force: bool) -> None:
+        """Mark a model as leaving, and keep why; raises Conflict while somebody holds a lease on it."""
         ...
 
     async def left(self, resident: Resident, node: str) -> None:
@@ -100,7 +100,7 @@ class Change:
     async def _evict(self, eviction: Eviction, *, force: bool) -> None:
         """Unload one model and wait until its service no longer lists it."""
         begun = time.monotonic()
-        await self.unload([eviction.resident], force=force)
+        await self.unload([eviction.resident], eviction.why, force=force)
         if not await self.gone({eviction.resident.target}):
             await self.books.stays(eviction.resident, self.plan.node)
             raise UpstreamRejected(
@@ -111,10 +111,10 @@ class Change:
         self.evicted.append(Evicted(eviction, time.monotonic() - begun))
         log.info("model unloaded", target=str(eviction.resident.target), why=eviction.why)
 
-    async def unload(self, residents: list[Resident], *, force: bool) -> None:
+    async def unload(self, residents: list[Resident], why: str, *, force: bool) -> None:
         """Ask services to drop models that nobody holds a lease on."""
         for resident in residents:
-            await self.books.leaving(resident, self.plan.node, force=force)
+            await self.books.leaving(resident, self.plan.node, why, force=force)
             await self.hands.driver(resident.service).unload(resident.model)
 
     async def gone(self, targets: set[Target]) -> bool:

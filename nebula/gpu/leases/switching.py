@@ -22,8 +22,8 @@ class SwitchBooks:
         self._leases = leases
         self._tools = leases.tools
 
-    async def leaving(self, resident: Resident, node: str, *, force: bool) -> None:
-        """Mark a model as leaving; force ends the leases on it, whose work was stopped."""
+    async def leaving(self, resident: Resident, node: str, why: str, *, force: bool) -> None:
+        """Mark a model as leaving, and keep why; force ends the leases on it, whose work stopped."""
         row = await self._row(resident, node)
         if row is None:
             return
@@ -31,7 +31,10 @@ class SwitchBooks:
             if force:
                 for lease in await self._users(row):
                     await self._tools.ledger.finish(session, lease, "a forced switch stopped it")
-            if await self._tools.ledger.leaving(session, row) or row.state == "leaving":
+            if await self._tools.ledger.leaving(session, row):
+                await self._tools.ledger.decided(session, "evict", row.label, why, card=row.card)
+                return
+            if row.state == "leaving":
                 return
         users = await self._users(row)
         names = ", ".join(dict.fromkeys(v.owner_name for v in users)) or "other work"
@@ -66,7 +69,7 @@ class SwitchBooks:
             klass=PriorityClass.CHAT,
             what="a switch",
         )
-        held = await self._placed(need, card)
+        held = await self._placed(need, card, plan.explanation)
         if held is None:
             raise Conflict(
                 f"The room for {plan.target} was taken meanwhile",
@@ -75,7 +78,7 @@ class SwitchBooks:
         async with self._leases.kept(held, None, load=False, tell=False):
             return await load()
 
-    async def _placed(self, need: GpuNeed, card: str) -> LeaseState | None:
+    async def _placed(self, need: GpuNeed, card: str, why: str) -> LeaseState | None:
         pictures, ledger = self._tools.pictures, self._tools.ledger
         async with self._tools.db.session() as session:
             key = await ledger.request(session, need, _PERSON)
@@ -92,6 +95,7 @@ class SwitchBooks:
             if grant is None:
                 await session.rollback()
                 return None
+            await ledger.decided(session, "start", need.label, why, card=card, request=key)
         return grant.lease
 
     async def _row(self, resident: Resident, node: str) -> ResidentState | None:

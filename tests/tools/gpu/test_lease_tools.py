@@ -143,3 +143,15 @@ async def test_gpu_release_lease_takes_nothing_away_while_the_database_is_down(
             leases.tools.db = there
         assert [v.state for v in (await leases.rows()).leases] == ["active"]
         assert not lease.should_yield.is_set()
+
+
+async def test_what_a_person_s_switch_unloads_is_kept_with_its_reason(
+    app: "App", admin: Principal
+) -> None:
+    await _run(app, admin, "gpu_switch", service="comfyui")
+    await _run(app, admin, "gpu_unload", service="comfyui")
+    kept = [(d.kind, d.label, d.reason) for d in await app.parts.leases.records.decisions()]
+    unloaded, started, evicted = [k for k in kept if k[0] in {"evict", "start"}]
+    assert evicted[:2] == ("evict", "llama3.1:8b") and "comfyui needs" in evicted[2]
+    assert started[0] == "start" and "comfyui" in started[1]
+    assert unloaded[0] == "evict" and "somebody asked for it" in unloaded[2]
