@@ -134,7 +134,10 @@ class Place:
             for holder in self.holders:
                 if holder.vram is None or (holder.item.pinned and not holder.going):
                     continue
-                at = holder.gone_at(self.now, self.rules) if holder.going else holder.idle_at
+                at = holder.idle_at
+                if holder.going:
+                    # Who counts the unloading of what is idle must not count it twice for this.
+                    at = holder.gone_at(self.now, self.rules) - self.rules.leave_seconds
                 found.append((at, holder.vram, holder))
             self.events = sorted(found, key=lambda event: event[:2])
         return self.events
