@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import text
 
 from nebula.app import App, open_app
 from nebula.auth.principal import Caller, Role, Surface
@@ -122,9 +123,23 @@ async def test_a_storm_of_killed_backends_passes(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                     "WHERE datname = current_database() AND pid <> pg_backend_pid()"
                 )
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.2)
+        handles += [await submit(f"nap after {n}") for n in range(3)]
         jobs = [await ended(handle) for handle in handles]
     assert {job.state for job in jobs} == {JobState.SUCCEEDED}
+
+
+async def test_a_transport_that_ends_is_started_again(lab: App, submit: Submit, ended: Any) -> None:
+    rename = "ALTER TABLE procrastinate.{} RENAME TO {}"
+    async with open_worker(lab, 1, pace=QUICK):
+        assert (await ended(await submit("before"))).state is JobState.SUCCEEDED
+        async with lab.parts.db.session() as session:
+            await session.execute(text(rename.format("procrastinate_workers", "gone")))
+        while any(task.get_name() == "worker loop" for task in asyncio.all_tasks()):
+            await asyncio.sleep(0.02)
+        async with lab.parts.db.session() as session:
+            await session.execute(text(rename.format("gone", "procrastinate_workers")))
+        assert (await ended(await submit("after"))).state is JobState.SUCCEEDED
 
 
 async def test_an_exhausted_pool_only_delays(lab: App, submit: Submit, ended: Any) -> None:
@@ -158,7 +173,16 @@ async def own_server() -> AsyncIterator[tuple[EmbeddedPostgres, Settings]]:
         )
 
 
-async def test_workers_go_on_when_the_database_has_restarted() -> None:
+async def nap(app: App, who: Caller, number: int) -> JobHandle:
+    """Submit a job that sleeps for a moment, with an effect that nobody can look up."""
+    made = await app.executor.execute(
+        "sample_opaque", {"name": f"nap {number}"}, caller=who, call_id=f"{number}"
+    )
+    assert isinstance(made, JobHandle)
+    return made
+
+
+async def test_workers_go_on_when_the_database_was_away() -> None:
     samples.DONE.clear()
     async with (
         own_server() as (server, settings),
@@ -166,16 +190,12 @@ async def test_workers_go_on_when_the_database_has_restarted() -> None:
         open_worker(app, 2, pace=QUICK),
     ):
         ada = Caller(await app.parts.auth.create_user("ada", Role.ADMIN), Surface.REST)
-        handles = []
-        for n in range(6):
-            made = await app.executor.execute(
-                "sample_opaque", {"name": f"nap {n}"}, caller=ada, call_id=f"{n}"
-            )
-            assert isinstance(made, JobHandle)
-            handles.append(made)
-        await asyncio.to_thread(
-            server._programs.control, server.data, "restart", "-m", "immediate", "-w"
-        )
+        handles = [await nap(app, ada, n) for n in range(6)]
+        stop = (server.data, "stop", "-m", "immediate", "-w")
+        await asyncio.to_thread(server._programs.control, *stop)
+        await asyncio.sleep(1.5)  # the outage
+        await asyncio.to_thread(server.start)
+        handles += [await nap(app, ada, n) for n in range(6, 9)]
         jobs = [await app.parts.jobs.wait(h.job_id, ada.principal, 30) for h in handles]
     assert {job.state for job in jobs} == {JobState.SUCCEEDED}, jobs
-    assert sum(word.startswith("begin") for word in samples.DONE) == 6, "opaque work ran once"
+    assert sum(word.startswith("begin") for word in samples.DONE) == 9, "opaque work ran once"
