@@ -70,7 +70,7 @@ async def set_priority(session: AsyncSession, job_id: str, priority: int) -> Non
 
 def transport(conninfo: str, *, connections: int) -> App:
     """Return procrastinate over a pool of its own; nothing connects before it is opened."""
-    return App(
+    app = App(
         connector=PsycopgConnector(
             conninfo=conninfo,
             min_size=1,
@@ -81,6 +81,15 @@ def transport(conninfo: str, *, connections: int) -> App:
             configure=_configure,
         )
     )
+    # The library watches its listener and its heartbeat only until the first of its side tasks
+    # ends, and the one for periodic tasks ends at once when there are none.
+    app.periodic(cron="0 0 1 1 *")(app.task(name="nebula.jobs.new_year", queue=QUEUE)(_nothing))
+    return app
+
+
+async def _nothing(timestamp: int) -> None:
+    """Do what there is to do on New Year's Day."""
+    del timestamp
 
 
 async def _configure(connection: AsyncConnection[Any]) -> None:

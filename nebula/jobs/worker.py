@@ -68,7 +68,7 @@ class Worker:
     async def serve(self) -> None:
         """Take jobs from the queue for good; the transport is started again whenever it ends."""
         pause = _SHORTEST_PAUSE_SECONDS
-        while True:
+        while not _told_to_stop():
             began = time.monotonic()
             try:
                 await self._db.ping()
@@ -119,7 +119,7 @@ class Worker:
     async def live(self) -> None:
         """Show every second that this worker is alive, and heal what others left."""
         since: float | None = None
-        while True:
+        while not _told_to_stop():
             began = time.monotonic()
             try:
                 async with asyncio.timeout(self._pace.stalled):
@@ -214,6 +214,12 @@ async def open_worker(
             await worker.finish(grace_seconds)
             await _stopped(living)
             await worker.leave()
+
+
+def _told_to_stop() -> bool:
+    """Say whether this task was cancelled: a library may have put an error in place of that."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _ended(tasks: Collection[asyncio.Task[None]], seconds: float) -> None:
