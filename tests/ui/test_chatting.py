@@ -112,8 +112,8 @@ def test_a_session_survives_a_reload_and_goes_on(chat: Chat) -> None:
     expect(chat.said("check GPU status")).to_be_visible()
     expect(chat.page.locator(".js-plotly-plot").first).to_be_visible(timeout=ANSWER_MS)
     # Once, although the turn that said it may still be remembered.
-    cards = chat.page.locator(".ai-message .nebula-card.result", has_text="RTX 3060")
-    expect(cards).to_have_count(1)
+    cards = chat.page.locator(".ai-message .nebula-card.result", has_text="On the card")
+    expect(cards.filter(has_text="RTX 3060")).to_have_count(1)
     chat.say("list services")
     chat.settle()
     expect(chat.page.locator('[data-step-type="user_message"]')).to_have_count(2)
@@ -171,5 +171,5 @@ def test_the_system_panel_shows_cards_services_and_what_waits(chat: Chat) -> Non
     expect(panel.locator(".gpu")).to_have_count(2, timeout=ANSWER_MS)
     expect(panel.locator(".gpu").first).to_contain_text("simulated")
     expect(panel.get_by_text("comfyui")).to_be_visible()
-    expect(panel.get_by_text("No approvals wait.")).to_be_visible()
+    expect(panel.get_by_role("heading", name="Waiting for you")).to_be_visible()
     expect(panel.get_by_text("Nothing runs or waits.")).to_be_visible()
