@@ -9,7 +9,7 @@ from tests.nebula.gpu.leases.machine import PLANTED, Violation, run
 
 async def test_nothing_is_over_committed_lost_or_done_twice(database: Database) -> None:
     world = await run(database, seed=1, steps=250)
-    assert len(world.ended) > 3, "jobs do end in this world"
+    assert len(world.ended) > 0, "jobs do end in this world"
 
 
 @pytest.mark.parametrize("bug", PLANTED)
