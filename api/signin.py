@@ -40,6 +40,14 @@ class Password(BaseModel):
     password: str = Field(min_length=1, max_length=1000)
 
 
+class Confirmation(BaseModel):
+    """Your password, once more."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    password: str = Field(min_length=1, max_length=1000)
+
+
 class NewPassword(BaseModel):
     """Your new password, and the present one if you have one."""
 
@@ -158,9 +166,22 @@ async def set_password(
     auth = open_.app.parts.auth
     user = await auth.people.find(who.principal.id)
     if user.has_password:
-        await auth.confirm(user.name, body.current)
+        await auth.confirm(user.name, body.current, address=client_address(request))
     await auth.people.update(user.id, password=body.password)
     done = await auth.logins.open(user.id, device=_device(request), address=client_address(request))
+    return _with_cookie(request, done, _signed_in(done))
+
+
+@router.post("/confirm", openapi_extra=takes(Confirmation), response_model=SignedIn)
+async def confirm(
+    request: Request,
+    who: Person,
+    open_: Open,
+    body: Annotated[Confirmation, Depends(json_body(Confirmation))],
+) -> Response:
+    """Show once more that it is you, for what needs a fresh sign-in; the cookie is renewed."""
+    address = client_address(request)
+    done = await open_.app.parts.auth.prove(who.principal, body.password, address=address)
     return _with_cookie(request, done, _signed_in(done))
 
 

@@ -1,7 +1,9 @@
-"""The sign-in page, and signing out from the chat's menu."""
+"""The sign-in page, confirming with the password again, and signing out from the chat's menu."""
 
 from contextlib import suppress
+from html import escape
 from importlib import resources
+from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
@@ -19,10 +21,18 @@ async def page(request: Request) -> Response:
     token = request.cookies.get(COOKIE)
     if token and await door.who_is(token):
         return RedirectResponse("/", status_code=303)
-    html = (resources.files("ui") / "pages" / "sign_in.html").read_text(encoding="utf-8")
-    policy = shell.policy(html).replace(" 'unsafe-eval'", "")
-    headers = {"Content-Security-Policy": policy, "Cache-Control": "no-store"}
-    return HTMLResponse(html, headers={**headers, "Referrer-Policy": "same-origin"})
+    return _page("sign_in.html")
+
+
+@router.get("/confirm")
+async def confirm_page(request: Request) -> Response:
+    """Ask a signed-in person for the password again, before what cannot be undone."""
+    token = request.cookies.get(COOKIE)
+    principal = await door.who_is(token) if token else None
+    if principal is None:
+        here = quote(f"{request.url.path}?{request.url.query}", safe="")
+        return RedirectResponse(f"/login?next={here}", status_code=303)
+    return _page("confirm.html", name=principal.name)
 
 
 @router.post("/logout")
@@ -36,3 +46,12 @@ async def sign_out(request: Request) -> Response:
     answer = JSONResponse({"success": True})
     answer.delete_cookie(COOKIE, path="/", httponly=True, samesite="lax")
     return answer
+
+
+def _page(file: str, **values: str) -> HTMLResponse:
+    html = (resources.files("ui") / "pages" / file).read_text(encoding="utf-8")
+    policy = shell.policy(html).replace(" 'unsafe-eval'", "")
+    for name, value in values.items():
+        html = html.replace(f"{{{name}}}", escape(value))
+    headers = {"Content-Security-Policy": policy, "Cache-Control": "no-store"}
+    return HTMLResponse(html, headers={**headers, "Referrer-Policy": "same-origin"})

@@ -73,6 +73,34 @@ class Logins:
             principal = await self._principals.build(s, user, login_id=row.id)
         return SignIn(token=token, principal=principal, expires_at=row.expires_at)
 
+    async def prove(self, login_id: str, *, user_id: str) -> SignIn:
+        """Note that a session's person just showed who they are, and give it another token.
+
+        Whoever had copied the old token is signed out by that.
+
+        Raises:
+            NotAuthenticated: when the session has ended.
+        """
+        token = new_token()
+        mine = (SessionRow.id == login_id, SessionRow.user_id == user_id)
+        async with self._db.session() as s:
+            found = (await s.execute(self._live().where(*mine))).first()
+            if found is None:
+                raise _ended()
+            row, user = found
+            row.token_hash, row.proven_at = digest(token), func.now()
+            principal = await self._principals.build(s, user, login_id=row.id)
+        self._principals.forget()
+        return SignIn(token=token, principal=principal, expires_at=row.expires_at)
+
+    async def proven(self, login_id: str, within: timedelta) -> bool:
+        """Say whether the person of a live session showed who they are within so long."""
+        query = self._live().where(
+            SessionRow.id == login_id, SessionRow.proven_at > func.now() - within
+        )
+        async with self._db.session() as s:
+            return (await s.execute(query)).first() is not None
+
     async def principal(self, token: str) -> Principal:
         """Return who a session token belongs to.
 
@@ -160,7 +188,7 @@ class Logins:
         async with self._db.session() as s:
             found = (await s.execute(self._live().where(condition))).first()
             if found is None:
-                raise NotAuthenticated("Your sign-in has ended", hint="Sign in again.")
+                raise _ended()
             session, user = found
             principal = await self._principals.build(s, user, login_id=session.id)
             await s.execute(
@@ -190,6 +218,10 @@ class Logins:
             count = len(ended.all())
         self._principals.forget()
         return count
+
+
+def _ended() -> NotAuthenticated:
+    return NotAuthenticated("Your sign-in has ended", hint="Sign in again.")
 
 
 def _short(text: str) -> str:

@@ -38,6 +38,8 @@ class SessionRow(Base):
     address: Mapped[str] = mapped_column(Text, server_default="")
     created_at: Mapped[datetime] = mapped_column(MOMENT, server_default=func.now())
     seen_at: Mapped[datetime] = mapped_column(MOMENT, server_default=func.now())
+    proven_at: Mapped[datetime] = mapped_column(MOMENT, server_default=func.now())
+    """When its person last showed who they are: by signing in, or with the password again."""
     expires_at: Mapped[datetime] = mapped_column(MOMENT)
     revoked_at: Mapped[datetime | None] = mapped_column(MOMENT)
 

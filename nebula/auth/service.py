@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from datetime import timedelta
 from urllib.parse import quote
 
 from sqlalchemy import func, select
@@ -19,7 +20,7 @@ from nebula.auth.settings import AuthSettings
 from nebula.auth.throttle import Throttle
 from nebula.auth.tokens import new_id
 from nebula.db.engine import Database
-from nebula.errors import NotAuthenticated, NotFound
+from nebula.errors import Conflict, NotAuthenticated, NotFound, PermissionDenied
 from nebula.settings import Settings
 
 FIRST_ADMIN = "admin"
@@ -78,6 +79,35 @@ class Auth:
             raise NotAuthenticated("The name or the password is wrong")
         await self._throttle.forgive(key, address)
         return user
+
+    async def prove(self, principal: Principal, password: str, *, address: str = "") -> SignIn:
+        """Let a signed-in person show again who they are; the session gets another token.
+
+        Raises:
+            NotAuthenticated: when the password is wrong, or the session has ended.
+            Conflict: when they have no password; a new sign-in link does the same.
+            PermissionDenied: when it is no person who signed in, such as a program's key.
+            RateLimited: after too many failures for this name or from this address.
+        """
+        if principal.login_id is None:
+            raise PermissionDenied("Only a person who signed in can do this, no program")
+        user = await self.people.find(principal.id)
+        if not user.has_password:
+            raise Conflict(
+                "You have no password to confirm with",
+                hint=f"Sign in anew with a link from `jarvis user link {user.name}`.",
+            )
+        await self.confirm(user.name, password, address=address)
+        return await self.logins.prove(principal.login_id, user_id=user.id)
+
+    async def is_fresh(self, principal: Principal, within: timedelta) -> bool:
+        """Say whether this person signed in, or gave their password again, within so long.
+
+        Read from the row, by the database's clock. A key, a schedule or a job never is fresh.
+        """
+        if principal.login_id is None:
+            return False
+        return await self.logins.proven(principal.login_id, within)
 
     async def principal_for_session(self, token: str) -> Principal:
         """Return who a session token belongs to; raises NotAuthenticated."""

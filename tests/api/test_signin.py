@@ -1,13 +1,17 @@
 """Signing in and out through the door, and what other sites cannot make a browser do."""
 
+from datetime import timedelta
+
 import httpx
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import text
 
 from api.identity import COOKIE
 from api.server import create_server
 from nebula.app import App
 from nebula.auth.principal import Role
+from nebula.db.engine import Database
 from nebula.settings import Settings
 from tests.api.conftest import SITE, Door, opened
 
@@ -182,6 +186,34 @@ async def test_a_password_is_changed_only_by_who_knows_the_present_one(
     assert (await ada.get("/api/auth/me")).status_code == 200
     body = {"name": "admin-person", "password": "another password"}
     assert (await nobody.post("/api/auth/sign-in", json=body)).status_code == 200
+
+
+async def test_confirming_with_the_password_makes_the_sign_in_fresh_and_renews_the_cookie(
+    nobody: httpx.AsyncClient, app: App, database: Database
+) -> None:
+    auth = app.parts.auth
+    await auth.people.create("ada", Role.ADMIN, password=PASSWORD)
+    nobody.headers["Origin"] = SITE
+    await nobody.post("/api/auth/sign-in", json={"name": "ada", "password": PASSWORD})
+    old = nobody.cookies[COOKIE]
+    async with database.session() as s:
+        await s.execute(text("UPDATE auth_sessions SET proven_at = now() - interval '1 day'"))
+    ada = await auth.principal_for_session(old)
+    wrong = await nobody.post("/api/auth/confirm", json={"password": "wrong one"})
+    assert wrong.status_code == 401 and "set-cookie" not in wrong.headers
+    assert not await auth.is_fresh(ada, timedelta(minutes=5))
+    answer = await nobody.post("/api/auth/confirm", json={"password": PASSWORD})
+    assert answer.json()["user"]["name"] == "ada"
+    assert await auth.is_fresh(ada, timedelta(minutes=5))
+    new = nobody.cookies[COOKIE]
+    assert new != old and (await nobody.get("/api/auth/me")).status_code == 200
+    nobody.cookies.set(COOKIE, old, domain="jarvis.test", path="/")
+    assert (await nobody.get("/api/auth/me")).status_code == 401
+
+
+async def test_a_program_cannot_confirm_a_sign_in(program: Door) -> None:
+    ci = await program(Role.ADMIN)
+    assert (await ci.post("/api/auth/confirm", json={"password": "x"})).status_code == 403
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,25 @@ def test_the_sign_in_page_never_leads_to_another_site(
         assert page.url.startswith(site.url)
 
 
+def test_the_password_again_makes_a_sign_in_fresh_and_leads_back(
+    site: Site, window: Window, person: str
+) -> None:
+    site.person(person, password=PASSWORD)
+    page = window().new_page()
+    page.goto(f"{site.url}/confirm?next=/?prompt=hello")
+    sign_in(page, person, PASSWORD)
+    expect(page.get_by_role("heading", name="Confirm that it is you")).to_be_visible()
+    (before,) = page.context.cookies()
+    page.get_by_label("Password", exact=True).fill("something else entirely")
+    page.get_by_role("button", name="Confirm").click()
+    expect(page.get_by_role("alert")).to_contain_text("password is wrong")
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_role("button", name="Confirm").click()
+    expect(page.locator("#chat-input")).to_have_text("hello", timeout=ANSWER_MS)
+    (after,) = page.context.cookies()
+    assert after["value"] != before["value"]
+
+
 def test_the_only_cookie_is_our_session_out_of_reach_of_scripts(
     site: Site, window: Window, person: str
 ) -> None:

@@ -1,4 +1,5 @@
-// The sign-in form: sends name and password once, and goes where the person wanted to go.
+// The sign-in form, and the one that asks for the password again: sends what was typed once, and
+// goes where the person wanted to go.
 const form = document.getElementById("sign-in");
 const problem = document.getElementById("problem");
 const submit = document.getElementById("submit");
@@ -26,11 +27,11 @@ reveal.addEventListener("click", () => {
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   const body = Object.fromEntries(new FormData(form));
-  if (!body.name || !body.password) return complain("Enter your name and your password.");
+  if (!body.password || body.name === "") return complain("Fill in everything.");
   submit.disabled = true;
   complain("");
   try {
-    const answer = await fetch("/api/auth/sign-in", {
+    const answer = await fetch(form.dataset.to || "/api/auth/sign-in", {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify(body),

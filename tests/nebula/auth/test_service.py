@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from datetime import timedelta
 
 import pytest
 from argon2 import PasswordHasher
@@ -9,11 +10,18 @@ from sqlalchemy import text
 
 from nebula.auth.models import UserRow
 from nebula.auth.passwords import Passwords
-from nebula.auth.principal import Role
+from nebula.auth.principal import Principal, Role
 from nebula.auth.service import Auth
 from nebula.auth.settings import AuthSettings
 from nebula.db.engine import Database
-from nebula.errors import Conflict, InvalidInput, NotAuthenticated, NotFound, RateLimited
+from nebula.errors import (
+    Conflict,
+    InvalidInput,
+    NotAuthenticated,
+    NotFound,
+    PermissionDenied,
+    RateLimited,
+)
 from nebula.settings import Settings
 
 PASSWORD = "correct horse battery"
@@ -167,6 +175,73 @@ async def test_an_idle_expired_or_revoked_session_is_refused(
         await s.execute(text(f"UPDATE auth_sessions SET {change}"))
     with pytest.raises(NotAuthenticated):
         await auth.principal_for_session(token)
+
+
+SOON = timedelta(minutes=5)
+
+
+async def test_a_sign_in_is_fresh_for_a_while_and_again_after_the_password(
+    auth: Auth, database: Database
+) -> None:
+    await auth.people.create("ada", Role.ADMIN, password=PASSWORD)
+    ada = (await auth.sign_in("ada", PASSWORD)).principal
+    assert await auth.is_fresh(ada, SOON)
+    async with database.session() as s:
+        await s.execute(text("UPDATE auth_sessions SET proven_at = now() - interval '6 minutes'"))
+    assert not await auth.is_fresh(ada, SOON)
+    with pytest.raises(NotAuthenticated):
+        await auth.prove(ada, "wrong password")
+    assert not await auth.is_fresh(ada, SOON)
+    await auth.prove(ada, PASSWORD)
+    assert await auth.is_fresh(ada, SOON)
+
+
+async def test_the_password_again_gives_the_session_another_token(auth: Auth) -> None:
+    await auth.people.create("ada", Role.ADMIN, password=PASSWORD)
+    first = await auth.sign_in("ada", PASSWORD)
+    assert (await auth.principal_for_session(first.token)).login_id
+    second = await auth.prove(first.principal, PASSWORD)
+    assert second.principal.login_id == first.principal.login_id
+    with pytest.raises(NotAuthenticated):
+        await auth.principal_for_session(first.token)
+    assert (await auth.principal_for_session(second.token)).name == "ada"
+    assert (await auth.current(first.principal)).name == "ada"
+
+
+async def test_a_new_link_makes_a_fresh_sign_in_for_who_has_no_password(auth: Auth) -> None:
+    await auth.people.create("ada", Role.ADMIN)
+
+    async def by_link() -> Principal:
+        token = (await auth.sign_in_link("ada")).rpartition("/")[2]
+        return (await auth.logins.use_link(token)).principal
+
+    first = await by_link()
+    with pytest.raises(Conflict, match="no password"):
+        await auth.prove(first, PASSWORD)
+    assert await auth.is_fresh(await by_link(), SOON)
+
+
+async def test_keys_and_ended_sign_ins_are_never_fresh(auth: Auth) -> None:
+    user = await auth.people.create("ada", Role.ADMIN, password=PASSWORD)
+    key = await auth.keys.create(user.id, "ci", role=Role.ADMIN)
+    program = await auth.principal_for_key(key.key)
+    person = await auth.principal_for_user("ada")
+    ended = (await auth.sign_in("ada", PASSWORD)).principal
+    await auth.logins.end_all(user.id)
+    for who in (program, person, ended):
+        assert not await auth.is_fresh(who, SOON)
+        with pytest.raises((PermissionDenied, NotAuthenticated)):
+            await auth.prove(who, PASSWORD)
+
+
+async def test_guessing_the_password_again_is_slowed_down_too(auth: Auth) -> None:
+    await auth.people.create("ada", Role.ADMIN, password=PASSWORD)
+    ada = (await auth.sign_in("ada", PASSWORD)).principal
+    for _ in range(5):
+        with pytest.raises(NotAuthenticated):
+            await auth.prove(ada, "guess guess")
+    with pytest.raises(RateLimited):
+        await auth.prove(ada, PASSWORD)
 
 
 async def test_signing_out_ends_this_session_and_signing_out_everywhere_the_others(
