@@ -56,6 +56,9 @@ def upgrade(url: str) -> None:
             connection.commit()
             for target in (_FIRST, "heads"):
                 command.upgrade(config(connection), target)
+                # With nothing to apply, looking has begun a transaction that the next one would
+                # take for its caller's, and leave open.
+                connection.commit()
     except SQLAlchemyError as error:
         cause = getattr(error, "orig", None)
         if isinstance(cause, psycopg.errors.FeatureNotSupported | psycopg.errors.UndefinedFile):
