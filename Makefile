@@ -4,12 +4,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check format lock bench docs clean browser
+.PHONY: run test check format lock bench docs clean test-tools
 
 run: $(VENV)/.installed ## start Jarvis and print one link
 	@$(BIN)/jarvis up
 
-test: $(VENV)/.installed browser ## run all tests
+test: $(VENV)/.installed test-tools ## run all tests
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: $(VENV)/.installed ## format, lint, types, layers, generated files
@@ -21,8 +21,8 @@ check: $(VENV)/.installed ## format, lint, types, layers, generated files
 	$(BIN)/python -m docs.vectors --check
 	$(BIN)/python -m nebula.db.drift
 
-browser: ## Chromium for the browser tests, from the system's packages when missing
-	@bash deploy/install-chromium.sh
+test-tools: ## Chromium and bubblewrap for the tests, from the system's packages when missing
+	@bash deploy/install-test-tools.sh
 
 bench: $(VENV)/.installed ## compare with peers, print the table
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install -q --no-deps --require-hashes -r benchmarks/requirements.lock

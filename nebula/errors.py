@@ -5,7 +5,8 @@ NebulaError
 ├── NotAuthenticated 401    ├── ApprovalRequired 202  ├── UpstreamRejected 502
 ├── PermissionDenied 403    ├── RateLimited 429       ├── TimedOut 504, Yielded 503
 ├── NotFound 404            ├── TooLarge 413          ├── OutcomeUnknown 502
-└── InternalError 500       └── (a bug, known to callers by its reference only)
+├── SandboxUnavailable 503
+└── InternalError 500 (a bug, known to callers by its reference only)
 """
 
 from typing import ClassVar
@@ -107,6 +108,12 @@ class TimedOut(NebulaError):
     """It took too long."""
 
     code, status, retryable = "timed_out", 504, True
+
+
+class SandboxUnavailable(NebulaError):
+    """This machine lacks a layer of the sandbox, so nothing is run."""
+
+    code, status = "sandbox_unavailable", 503
 
 
 class OutcomeUnknown(NebulaError):

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import text
 
 from nebula.errors import NebulaError, PermissionDenied
+from nebula.sandbox.layers import check_layers
 from nebula.services.health import Health
 from nebula.tool.context import Context
 from tools.setup.schemas import Check, State
@@ -29,6 +30,7 @@ async def look(ctx: Context) -> list[Check]:
         ("Notifications", _channels),
         ("Manual", _manual),
         ("Users", _users),
+        ("Sandbox", _sandbox),
         ("Disk", _disk),
     ]
     found = await asyncio.gather(*(_guarded(ctx, name, check) for name, check in checks))
@@ -226,6 +228,21 @@ async def _users(ctx: Context) -> list[Check]:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+async def _sandbox(_: Context) -> list[Check]:
+    layers = await asyncio.to_thread(check_layers)
+    missing = [layer for layer in layers if not layer.there]
+    if not missing:
+        return [Check(name="Sandbox", state=State.OK, detail="Every layer is there")]
+    return [
+        Check(
+            name="Sandbox",
+            state=State.OPTIONAL,
+            detail="Missing " + "; ".join(f"{layer.name}: {layer.detail}" for layer in missing),
+            next_step=" ".join(dict.fromkeys(layer.next_step for layer in missing)),
+        )
+    ]
 
 
 async def _disk(ctx: Context) -> list[Check]:

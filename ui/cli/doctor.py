@@ -63,6 +63,7 @@ async def examine(settings: Settings) -> list[Check]:
     checks += await _guarded("database", _database, settings)
     checks += await _guarded("models and services", _network, settings)
     checks.append(await asyncio.to_thread(_gpu))
+    checks.append(await asyncio.to_thread(_sandbox))
     return checks
 
 
@@ -211,6 +212,20 @@ async def _openai(http: "httpx.AsyncClient", settings: Settings) -> Check:
     step = "Check OPENAI_API_KEY and OPENAI_BASE_URL."
     why = "does not answer" if status is None else f"answers with status {status}"
     return Check(name="openai", state="note", detail=f"{where} {why}", next_step=step)
+
+
+def _sandbox() -> Check:
+    """Say whether programs can be run in the sandbox; without it Jarvis runs none."""
+    from nebula.sandbox.layers import check_layers
+
+    layers = check_layers()
+    missing = [layer for layer in layers if not layer.there]
+    if missing:
+        detail = "; ".join(f"{layer.name}: {layer.detail}" for layer in missing)
+        steps = " ".join(dict.fromkeys(layer.next_step for layer in missing))
+        return Check(name="sandbox", state="note", detail=f"Missing {detail}", next_step=steps)
+    detail = ", ".join(layer.name for layer in layers)
+    return Check(name="sandbox", state="ok", detail=f"Every layer is there: {detail}")
 
 
 def _gpu() -> Check:

@@ -60,6 +60,7 @@ async def test_a_fresh_installation_says_what_is_there_and_what_comes_next(perso
     assert states["Database"] is State.OK
     assert states["Users"] is State.OK
     assert states["Disk"] in {State.OK, State.MISSING}
+    assert states["Sandbox"] in {State.OK, State.OPTIONAL}
     assert states["Language model"] is State.OPTIONAL
     assert states["ComfyUI"] is State.OPTIONAL
     assert states["Notifications"] is State.OPTIONAL

@@ -161,6 +161,7 @@ def test_the_doctor_looks_at_everything(terminal: Terminal) -> None:
     checks = {check["name"]: check for check in json.loads(ended.stdout)}
     assert {"python", "packages", "data folder", "disk", "database", "gpu", "openai"} <= set(checks)
     assert checks["migrations"]["state"] == "ok"
+    assert "landlock" in checks["sandbox"]["detail"]
     assert all(check["next_step"] for check in checks.values() if check["state"] != "ok")
 
 
