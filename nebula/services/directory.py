@@ -14,9 +14,10 @@ import structlog
 from nebula.errors import NebulaError, NotFound
 from nebula.services.health import Health, ServiceHealth, check
 from nebula.services.map import ServiceMap, Target
-from nebula.services.map_file import BadMap, MapProblem, load_map, map_files
+from nebula.services.map_file import load_map, map_files
 from nebula.services.resolve import all_names, normal, resolve
 from nebula.settings import Settings
+from nebula.yaml_file import BadFile, Problem
 
 log = structlog.get_logger()
 
@@ -54,7 +55,7 @@ class ServiceDirectory:
         """Take the map's file, and `nvidia`, which says whether this machine has such a card."""
         self.path = path
         self.map = ServiceMap()
-        self.problems: tuple[MapProblem, ...] = ()
+        self.problems: tuple[Problem, ...] = ()
         self._http = http
         self._events = events
         self._variables = variables
@@ -81,7 +82,7 @@ class ServiceDirectory:
         self._stamp = stamp
         try:
             fresh, notes = await asyncio.to_thread(self._load)
-        except BadMap as bad:
+        except BadFile as bad:
             self.problems = bad.problems
             log.warning("service map not taken", problems=[str(p) for p in bad.problems])
             await self._publish(
@@ -99,14 +100,14 @@ class ServiceDirectory:
             )
         return changed
 
-    def _load(self) -> tuple[ServiceMap, tuple[MapProblem, ...]]:
+    def _load(self) -> tuple[ServiceMap, tuple[Problem, ...]]:
         """Read the operator's map; before there is one, the map that comes with the program."""
         if self.path.exists() or self._loaded:
             return load_map(self.path, self._variables, nvidia=self._nvidia()), ()
-        notes: tuple[MapProblem, ...] = ()
+        notes: tuple[Problem, ...] = ()
         if self.path != Path("service-map.yml"):
             said = "there is no such file; the map that comes with the program is in force"
-            notes = (MapProblem(file=str(self.path), line=1, message=said),)
+            notes = (Problem(file=str(self.path), line=1, message=said),)
         return load_map(_DEFAULT, self._variables, nvidia=self._nvidia()), notes
 
     def names(self) -> list[str]:

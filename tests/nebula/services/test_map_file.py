@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from nebula.services.map import ServiceMap, Target
-from nebula.services.map_file import BadMap, load_map
+from nebula.services.map_file import load_map
 from nebula.services.sizes import GIB
+from nebula.yaml_file import BadFile
 
 ROOT = Path(__file__).parents[3]
 
@@ -36,7 +37,7 @@ def load(path: Path, text: str, *, nvidia: bool = True) -> ServiceMap:
 
 
 def problems(path: Path, text: str) -> list[str]:
-    with pytest.raises(BadMap) as caught:
+    with pytest.raises(BadFile) as caught:
         load(path, text)
     return [str(p) for p in caught.value.problems]
 
@@ -131,7 +132,7 @@ def test_what_does_not_fit_together_is_named(tmp_path: Path, text: str, said: st
 def test_bytes_that_are_no_text_are_named_with_their_line(tmp_path: Path) -> None:
     file = tmp_path / "service-map.yml"
     file.write_bytes(b"nodes: []\n# \xff\n")
-    with pytest.raises(BadMap, match="line 2: this is not UTF-8"):
+    with pytest.raises(BadFile, match="line 2: this is not UTF-8"):
         load_map(file, {}, nvidia=False)
 
 
@@ -139,7 +140,7 @@ def test_an_alias_bomb_is_refused_quickly(tmp_path: Path) -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
     assert problems(tmp_path, "\n".join(lines)) == [
-        "service-map.yml line 1: the map has too many entries"
+        "service-map.yml line 1: the file has too many entries"
     ]
 
 
