@@ -14,8 +14,11 @@ from typing import Any
 
 from pydantic_settings import BaseSettings
 
+from nebula.auth.principal import Role
 from nebula.errors import NebulaError
 from nebula.packages import modules_named
+from nebula.policy.matrix import CASES, matrix
+from nebula.policy.rules import Rules
 from nebula.settings import Settings
 from nebula.tool.definition import AnyTool
 from nebula.tool.registry import Registry
@@ -31,6 +34,7 @@ def pages() -> dict[Path, str]:
         ROOT / "docs/reference/tools.md": NOTE + "\n".join(_tools(registry)) + "\n",
         ROOT / "docs/reference/settings.md": NOTE + "\n".join(_settings()) + "\n",
         ROOT / "docs/reference/errors.md": NOTE + "\n".join(_errors()) + "\n",
+        ROOT / "docs/reference/policy.md": NOTE + "\n".join(_policy(registry)) + "\n",
         ROOT / "tests/catalogue.json": catalogue(registry),
     }
 
@@ -48,7 +52,10 @@ def _contract(tool: AnyTool) -> dict[str, Any]:
         "kind": tool.kind.value,
         "audience": tool.audience.value,
         "permission": tool.permission,
-        "selectors": list(tool.selectors),
+        "selectors": {name: kind.value for name, kind in tool.selectors.items()},
+        "egress": list(tool.egress),
+        "critical": tool.critical,
+        "while_paused": tool.while_paused,
         "outside": tool.outside,
         "confirm": tool.confirm,
         "background": tool.background,
@@ -57,6 +64,20 @@ def _contract(tool: AnyTool) -> dict[str, Any]:
         "required": schema.get("required", []),
         "result": sorted(tool.output_model.model_fields),
     }
+
+
+def _policy(registry: Registry) -> Iterator[str]:
+    yield "# The policy, written out"
+    yield ""
+    yield "What the built-in rules say before an operator makes them stricter. A cell holds one letter"
+    yield f"for each case: {', '.join(CASES)}. The first group stands for most doors; those that differ"
+    yield "are named. **A** runs, **C** asks a person first, **P** is proposed and waits for a person,"
+    yield "**·** never runs. The rules themselves: [Policy](../../knowledge/docs/policy.md)."
+    yield ""
+    yield f"| tool | effect | {' | '.join(role.value for role in Role)} |"
+    yield f"| --- | --- |{' --- |' * len(Role)}"
+    for cells in matrix(registry, Rules()):
+        yield f"| {' | '.join(cells)} |"
 
 
 def _tools(registry: Registry) -> Iterator[str]:

@@ -4,7 +4,7 @@ NebulaError
 ├── InvalidInput 422        ├── Conflict 409          ├── UpstreamUnavailable 503
 ├── NotAuthenticated 401    ├── ApprovalRequired 202  ├── UpstreamRejected 502
 ├── PermissionDenied 403    ├── RateLimited 429       ├── TimedOut 504, Yielded 503
-├── NotFound 404            ├── TooLarge 413          ├── OutcomeUnknown 502
+├── NotFound 404            ├── TooLarge 413          ├── OutcomeUnknown 502, Paused 503
 ├── SandboxUnavailable 503
 └── InternalError 500 (a bug, known to callers by its reference only)
 """
@@ -135,6 +135,12 @@ class ApprovalRequired(NebulaError):
     def payload(self) -> dict[str, object]:
         """Add the approval's id to the error shape."""
         return {**super().payload(), "approval_id": self.approval_id}
+
+
+class Paused(NebulaError):
+    """Everything that changes something is paused."""
+
+    code, status, retryable = "paused", 503, True
 
 
 class Yielded(NebulaError):

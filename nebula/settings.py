@@ -27,6 +27,9 @@ class Settings(BaseSettings):
     )
     log_level: str = Field("INFO", description="DEBUG also tells of every request")
     service_map: Path = Field(Path("service-map.yml"), description="The service map's file")
+    policy: Path = Field(
+        Path("policy.yml"), description="The operator's policy; without the file the built-in rules"
+    )
     allow_private_fetch: bool = Field(
         False, description="Let tools fetch model-chosen URLs on private networks"
     )

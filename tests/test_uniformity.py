@@ -9,7 +9,9 @@ import pytest
 
 from docs.generate import ROOT, catalogue
 from nebula.jobs.job import JobHandle
-from nebula.policy.decide import Verdict, decide
+from nebula.policy.ask import Ask, Verdict
+from nebula.policy.decide import decide
+from nebula.policy.rules import Rules
 from nebula.tool.definition import AnyTool, Audience, Effect, EffectKind, secrets_of
 from nebula.tool.registry import Registry
 from tests.people import caller
@@ -56,7 +58,7 @@ def _test_text(cache: list[str] = []) -> str:  # noqa: B006 - read once for all 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_a_tool_that_destroys_always_asks_a_person(tool: AnyTool) -> None:
     for by_model in (True, False):
-        verdict = decide(tool, caller("admin", by_model=by_model)).verdict
+        verdict = decide(Ask(tool, caller("admin", by_model=by_model)), Rules()).verdict
         if tool.effect is Effect.DESTRUCTIVE:
             assert verdict in {Verdict.CONFIRM, Verdict.BLOCK}
         if tool.audience is Audience.HUMAN and by_model:

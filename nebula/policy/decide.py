@@ -1,57 +1,178 @@
 """The one pure decision about a call: may it run, must a person say so, or never.
 
-Every door asks here with the same facts and gets the same answer. No model takes part.
+Every door asks here with the same facts and gets the same answer. No model takes part. Each rule
+speaks for itself, the strictest word holds, and what no rule speaks for is denied.
 """
 
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
-from nebula.auth.principal import Caller, Surface
+from nebula.auth.principal import Surface
+from nebula.policy.ask import STRICTNESS, Ask, Decision, Level, Verdict
 from nebula.policy.labels import tainted
+from nebula.policy.rules import Rules, named
+from nebula.policy.selectors import TRUSTED
 from nebula.tool.definition import AnyTool, Audience, Effect
 
-POLICY_VERSION = "1"
+Rule = Callable[[Ask, Rules], Decision | None]
+
+_ASKS_AGAIN = frozenset({"tool-asks", "operator"})
+"""Rules whose question a standing grant may answer beforehand."""
 
 
-class Verdict(StrEnum):
-    """What the policy says of a call."""
-
-    ALLOW = "allow"
-    CONFIRM = "confirm"
-    PROPOSE = "propose"
-    BLOCK = "block"
+def decide(ask: Ask, rules: Rules) -> Decision:
+    """Decide about a call at this moment."""
+    return _strictest(ask, rules, (*_STANDING, *_PRESENT))
 
 
-@dataclass(frozen=True)
-class Decision:
-    """A verdict, the name of the rule that gave it, and the reason a person reads."""
-
-    verdict: Verdict
-    rule: str
-    reason: str
+def standing(ask: Ask, rules: Rules) -> Decision:
+    """Decide from the declaration, the caller and the rules alone: what is offered to whom."""
+    return _strictest(ask, rules, _STANDING)
 
 
-def decide(tool: AnyTool, caller: Caller) -> Decision:
-    """Decide about a call from its declaration and its caller alone; the strictest rule wins."""
-    if not caller.principal.can(tool.permission):
-        return Decision(
-            Verdict.BLOCK, "permission", f"{tool.name} needs the permission {tool.permission}."
-        )
-    if tool.audience is Audience.HUMAN and (caller.by_model or caller.surface is Surface.MCP):
-        return Decision(Verdict.BLOCK, "human-only", f"Only a person may use {tool.name}.")
-    if tool.effect is Effect.READ:
-        return Decision(Verdict.ALLOW, "read", "It only looks.")
-    return _effects(tool, caller)
+def level_of(tool: AnyTool, rules: Rules) -> Level:
+    """Return how much a decision about a tool weighs."""
+    if tool.critical or named(rules.critical, tool):
+        return Level.CRITICAL
+    return Level.DESTRUCTIVE if tool.effect is Effect.DESTRUCTIVE else Level.NORMAL
 
 
-def _effects(tool: AnyTool, caller: Caller) -> Decision:
-    waits = Verdict.PROPOSE if caller.surface is Surface.SCHEDULE else Verdict.CONFIRM
-    if tool.effect is Effect.DESTRUCTIVE:
-        reason = "It cannot be undone, or is seen outside."
-        return Decision(waits, "destructive", reason)
-    if tainted(caller.labels):
-        reason = "This conversation has read text from outside, which may not command."
-        return Decision(waits, "outside-text", reason)
-    if tool.confirm:
-        return Decision(waits, "tool-asks", "The tool asks a person every time.")
-    return Decision(Verdict.ALLOW, "write", "It can be undone.")
+def _strictest(ask: Ask, rules: Rules, asked: Iterable[Rule]) -> Decision:
+    found = [said for rule in asked if (said := rule(ask, rules)) is not None]
+    if not found:
+        return Decision(Verdict.BLOCK, "undeclared", "No rule speaks for it.")
+    # Of equally strict rules the first one explains best.
+    strictest = max(found, key=lambda said: STRICTNESS[said.verdict])
+    return replace(strictest, level=level_of(ask.tool, rules))
+
+
+def _permission(ask: Ask, _rules: Rules) -> Decision | None:
+    if ask.caller.principal.can(ask.tool.permission):
+        return None
+    return _block("permission", f"{ask.tool.name} needs the permission {ask.tool.permission}.")
+
+
+def _human_only(ask: Ask, _rules: Rules) -> Decision | None:
+    if ask.tool.audience is not Audience.HUMAN:
+        return None
+    if ask.typed:
+        return None
+    return _block("human-only", f"Only a person may use {ask.tool.name}.")
+
+
+def _surface(ask: Ask, rules: Rules) -> Decision | None:
+    rule = rules.surfaces.get(ask.caller.surface)
+    if rule is None or rule.allows(ask.tool):
+        return None
+    where = ask.caller.surface.value
+    return _block("surface", f"The operator does not allow {ask.tool.name} through {where}.")
+
+
+def _operator(ask: Ask, rules: Rules) -> Decision | None:
+    match rules.of(ask.tool):
+        case "block":
+            return _block("operator", f"The operator has switched off {ask.tool.name}.")
+        case "confirm":
+            return _wait(ask, "operator", "The operator wants a person to confirm it every time.")
+        case _:
+            return None
+
+
+def _by_effect(ask: Ask, _rules: Rules) -> Decision | None:
+    match ask.tool.effect:
+        case Effect.READ:
+            return Decision(Verdict.ALLOW, "read", "It only looks.")
+        case Effect.WRITE:
+            return Decision(Verdict.ALLOW, "write", "It can be undone.")
+        case Effect.DESTRUCTIVE:
+            reason = "It cannot be undone, or is seen outside."
+            return _wait(ask, "destructive", reason)
+
+
+def _outside_text(ask: Ask, _rules: Rules) -> Decision | None:
+    """Text from outside may not command; what was settled before it was read may go on."""
+    if ask.tool.effect is Effect.READ or not tainted(ask.caller.labels) or ask.typed:
+        return None
+    trusted = all(ask.origins.get(name) in TRUSTED for name in ask.tool.selectors)
+    if trusted and ask.plan.holds(ask.tool.name, ask.arguments):
+        return None
+    reason = "This conversation has read text from outside, which may not command."
+    return _wait(ask, "outside-text", reason)
+
+
+def _tool_asks(ask: Ask, _rules: Rules) -> Decision | None:
+    if not ask.tool.confirm:
+        return None
+    return _wait(ask, "tool-asks", "The tool asks a person every time.")
+
+
+def _paused(ask: Ask, _rules: Rules) -> Decision | None:
+    if not ask.paused or ask.tool.effect is Effect.READ or ask.tool.while_paused:
+        return None
+    return _block("paused", f"Everything that changes something is paused: {ask.paused}")
+
+
+def _quiet_hours(ask: Ask, rules: Rules) -> Decision | None:
+    for quiet in rules.quiet_hours:
+        if quiet.now(ask.tool, ask.now):
+            reason = (
+                f"These are quiet hours ({quiet.start:%H:%M} to {quiet.end:%H:%M} {quiet.zone})."
+            )
+            if quiet.then == "block":
+                return _block("quiet-hours", reason)
+            return _wait(ask, "quiet-hours", reason)
+    return None
+
+
+def _limits(ask: Ask, rules: Rules) -> Decision | None:
+    if ask.tool.effect is Effect.READ:
+        return None
+    for limit in rules.limits_of(ask.tool):
+        if limit.per_day is not None and ask.used.calls.get(limit.name, 0) >= limit.per_day:
+            return _block("limit", f"{limit.name}: {limit.per_day} a day are used up.")
+        spent = ask.used.money.get(limit.name, 0)
+        if limit.money_per_day is not None and spent + ask.cost > limit.money_per_day:
+            said = f"{limit.name}: {spent} of {limit.money_per_day} a day are spent"
+            return _block("limit", f"{said}, and this costs {ask.cost}.")
+    return None
+
+
+def covered(ask: Ask, decision: Decision) -> Decision:
+    """Answer a question by a standing grant, where one covers the call and may.
+
+    Never for what cannot be undone, and never while text from outside is in the conversation.
+    """
+    if decision.verdict not in {Verdict.CONFIRM, Verdict.PROPOSE}:
+        return decision
+    if decision.rule not in _ASKS_AGAIN or decision.level is not Level.NORMAL:
+        return decision
+    if ask.tool.effect is not Effect.WRITE or tainted(ask.caller.labels):
+        return decision
+    for grant in ask.grants:
+        if grant.covers(ask.tool.name, ask.arguments, ask.caller.principal.id, ask.now):
+            reason = f"A standing grant allows it until {grant.expires_at:%Y-%m-%d %H:%M}."
+            return replace(
+                decision, verdict=Verdict.ALLOW, rule="grant", reason=reason, grant_id=grant.id
+            )
+    return decision
+
+
+def _wait(ask: Ask, rule: str, reason: str) -> Decision:
+    waits = Verdict.PROPOSE if ask.caller.surface is Surface.SCHEDULE else Verdict.CONFIRM
+    return Decision(waits, rule, reason)
+
+
+def _block(rule: str, reason: str) -> Decision:
+    return Decision(Verdict.BLOCK, rule, reason)
+
+
+_STANDING: tuple[Rule, ...] = (
+    _permission,
+    _human_only,
+    _surface,
+    _by_effect,
+    _outside_text,
+    _tool_asks,
+    _operator,
+)
+_PRESENT: tuple[Rule, ...] = (_paused, _quiet_hours, _limits)

@@ -1,6 +1,7 @@
 """One call on its way through the executor, and how its end is put on record."""
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from pydantic import BaseModel
@@ -23,6 +24,7 @@ class Call:
     values: BaseModel | None = None
     key: CallKey | None = None
     """Set from the moment the call is on record as running."""
+    cost: Decimal = Decimal(0)
     as_job: bool = False
     priority: int = 0
     recorded: bool = False

@@ -4,8 +4,9 @@ import hashlib
 import inspect
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import StrEnum
 from typing import (
     TYPE_CHECKING,
@@ -20,6 +21,7 @@ from typing import (
 
 from pydantic import BaseModel, ConfigDict, SecretStr, create_model
 
+from nebula.policy.selectors import Kind
 from nebula.tool.result import Result
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from nebula.tool.context import Context
 
     FindNeed = Callable[[Any], GpuNeed | None]
+    FindCost = Callable[[Any], Decimal]
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Result)
@@ -74,7 +77,8 @@ class Tool(Generic[P, R]):
     effect: Effect
     kind: EffectKind
     audience: Audience
-    selectors: tuple[str, ...]
+    selectors: Mapping[str, Kind] = field(hash=False)
+    """What decides where the effect goes, and how the values of each are compared."""
     outside: bool
     confirm: bool
     timeout: float
@@ -88,6 +92,14 @@ class Tool(Generic[P, R]):
     """A call becomes a job: it returns a handle at once, and a worker runs it."""
     gpu: "FindNeed | None" = None
     """Tells from the validated arguments which GPU memory the job needs, or None."""
+    egress: tuple[str, ...] = ()
+    """Parameters that say which place outside is asked: an address, a host name."""
+    critical: bool = False
+    """A decision about it needs the web chat and a fresh sign-in."""
+    while_paused: bool = False
+    """It works while everything else that changes something is paused."""
+    cost: "FindCost | None" = None
+    """Tells from the validated arguments what a call costs, in the operator's currency."""
 
     @property
     def summary(self) -> str:
@@ -107,7 +119,14 @@ class Tool(Generic[P, R]):
 
     def schema_hash(self) -> str:
         """Return the SHA-256 that binds an approval to this declaration."""
-        contract = [self.name, self.effect, self.permission, list(self.selectors), self.schema()]
+        contract = [
+            self.name,
+            self.effect,
+            self.permission,
+            self.critical,
+            list(self.selectors),
+            self.schema(),
+        ]
         return hashlib.sha256(json.dumps(contract, sort_keys=True).encode()).hexdigest()
 
 
@@ -120,7 +139,7 @@ def tool(
     rest: str | None = None,
     says: tuple[str, ...] | list[str] = (),
     examples: tuple[str, ...] | list[str] = (),
-    selectors: tuple[str, ...] | list[str] = (),
+    selectors: Mapping[str, Kind] | Iterable[str] = (),
     kind: EffectKind | None = None,
     audience: Audience = Audience.EVERYONE,
     outside: bool = False,
@@ -129,13 +148,20 @@ def tool(
     timeout: float = 30.0,
     background: bool = False,
     gpu: "FindNeed | None" = None,
+    egress: Iterable[str] = (),
+    critical: bool = False,
+    while_paused: bool = False,
+    cost: "FindCost | None" = None,
 ) -> "Callable[[Callable[Concatenate[Context, P], Awaitable[R]]], Tool[P, R]]":
     """Turn an async function into a tool named after it and described by its docstring.
 
     `says` are hassil sentence templates (slots named after parameters), `examples` plain
-    utterances; `selectors` are the parameters that decide where the effect goes; `confirm`
+    utterances; `selectors` are the parameters that decide where the effect goes, with what each
+    names (plain words, when only the names are given); `confirm`
     asks a person even where the policy would not; `timeout` is in seconds, of one run.
     `background` makes every call a job; `gpu` tells from the arguments what it needs of a GPU.
+    `egress` are the parameters that name a place outside; `critical`, `while_paused` and `cost`
+    are as `Tool` says.
 
     Raises:
         BadDeclaration: when the declaration is incomplete or contradicts itself.
@@ -152,7 +178,7 @@ def tool(
             effect=effect,
             kind=kind or _default_kind(effect),
             audience=audience,
-            selectors=tuple(selectors),
+            selectors=_kinds(selectors),
             outside=outside,
             confirm=confirm,
             timeout=timeout,
@@ -164,6 +190,10 @@ def tool(
             fn=fn,
             background=background,
             gpu=gpu,
+            egress=tuple(egress),
+            critical=critical,
+            while_paused=while_paused,
+            cost=cost,
         )
         _check(built)
         return built
@@ -181,6 +211,12 @@ def _feature_of(fn: Callable[..., Any]) -> str:
 
 def _default_kind(effect: Effect) -> EffectKind:
     return EffectKind.IDEMPOTENT if effect is Effect.READ else EffectKind.OPAQUE
+
+
+def _kinds(selectors: Mapping[str, Kind] | Iterable[str]) -> dict[str, Kind]:
+    if isinstance(selectors, Mapping):
+        return {name: Kind(kind) for name, kind in selectors.items()}
+    return dict.fromkeys(selectors, Kind.WORDS)
 
 
 def _input_model(fn: Callable[..., Any], hints: Mapping[str, Any]) -> type[BaseModel]:
@@ -212,9 +248,7 @@ def _problems(tool: AnyTool) -> "list[str]":
     found += [
         f"parameter {n!r} has no description" for n, f in parameters.items() if not f.description
     ]
-    found += [f"selector {s!r} is no parameter" for s in tool.selectors if s not in parameters]
-    if tool.effect is not Effect.READ and parameters and not tool.selectors:
-        found.append("an effect with parameters names its selectors")
+    found += _trust_problems(tool)
     found += _job_problems(tool)
     if tool.rest is not None and not _REST.match(tool.rest):
         found.append(f"rest {tool.rest!r} is not 'METHOD /path'")
@@ -222,6 +256,20 @@ def _problems(tool: AnyTool) -> "list[str]":
         found.append("at least two of says and examples together")
     if not re.fullmatch(r"[a-z]+:(read|write|admin)", tool.permission):
         found.append(f"permission {tool.permission!r} is not feature:read|write|admin")
+    return found
+
+
+def _trust_problems(tool: AnyTool) -> "list[str]":
+    """Find what the policy could not rest on."""
+    parameters = tool.input_model.model_fields
+    found = [f"selector {s!r} is no parameter" for s in tool.selectors if s not in parameters]
+    found += [f"egress {e!r} is no parameter" for e in tool.egress if e not in parameters]
+    if tool.effect is not Effect.READ and parameters and not tool.selectors:
+        found.append("an effect with parameters names its selectors")
+    if tool.while_paused and tool.effect is Effect.DESTRUCTIVE:
+        found.append("what cannot be undone stops while everything is paused")
+    if tool.effect is Effect.READ and (tool.critical or tool.cost or tool.while_paused):
+        found.append("critical, cost and while_paused are for effects")
     return found
 
 

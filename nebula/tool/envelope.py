@@ -7,7 +7,6 @@ import rfc8785
 from pydantic import BaseModel, SecretStr
 
 from nebula.auth.principal import Caller
-from nebula.policy.decide import POLICY_VERSION
 from nebula.tool.definition import AnyTool
 
 
@@ -21,8 +20,13 @@ def arguments_sha256(values: BaseModel, call_id: str) -> str:
     return _sha256({"shown": shown_arguments(values), "sealed": _sealed(values, call_id)})
 
 
-def envelope(tool: AnyTool, values: BaseModel, caller: Caller, call_id: str) -> dict[str, Any]:
-    """Return everything an approval covers; changing any of it makes another call."""
+def envelope(
+    tool: AnyTool, values: BaseModel, caller: Caller, call_id: str, policy: str
+) -> dict[str, Any]:
+    """Return everything an approval covers; changing any of it makes another call.
+
+    `policy` is the version of the policy that asked.
+    """
     return {
         "tool": tool.name,
         "schema": tool.schema_hash(),
@@ -31,7 +35,7 @@ def envelope(tool: AnyTool, values: BaseModel, caller: Caller, call_id: str) -> 
         "principal": caller.principal.id,
         "session": caller.session_id or "",
         "labels": sorted(caller.labels),
-        "policy": POLICY_VERSION,
+        "policy": policy,
     }
 
 

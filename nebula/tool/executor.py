@@ -19,20 +19,22 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from nebula.app import Parts
 from nebula.auth.principal import Caller, Principal, Surface
-from nebula.db.bare import Bare, bare_in
+from nebula.db.bare import Bare, Statements, bare_in
 from nebula.errors import (
     ApprovalRequired,
     Conflict,
     InternalError,
     NebulaError,
     OutcomeUnknown,
+    Paused,
     PermissionDenied,
+    RateLimited,
     TimedOut,
 )
 from nebula.jobs.asked import owner_of
 from nebula.jobs.job import JobHandle, JobState, new_job_id
 from nebula.jobs.run import JobRun
-from nebula.policy.decide import Decision, Verdict, decide
+from nebula.policy.ask import Decision, Verdict
 from nebula.tool.approvals import Approval
 from nebula.tool.arguments import parse, problems
 from nebula.tool.bound import Bound
@@ -40,8 +42,10 @@ from nebula.tool.call import Call, audit_line, broken_off, state_of
 from nebula.tool.context import Calls, Context
 from nebula.tool.definition import AnyTool, Effect, EffectKind
 from nebula.tool.envelope import arguments_sha256, envelope, envelope_sha256
+from nebula.tool.judge import cost_of
 from nebula.tool.ledger import CallKey, Ledger
 from nebula.tool.metrics import observe
+from nebula.tool.pause import Stopped
 from nebula.tool.registry import Registry
 from nebula.tool.result import Result
 
@@ -59,6 +63,7 @@ class Executor:
         self._parts = parts
         self._ledger = Ledger(parts.db)
         self._runs: dict[str, JobRun] = {}
+        self._effects: set[asyncio.Timeout] = set()
         # The same callers ask in every turn; a changed right makes another caller.
         self._offered = lru_cache(maxsize=256)(self._decided)
 
@@ -69,10 +74,19 @@ class Executor:
 
     def visible(self, principal: Principal, *, by_model: bool, surface: Surface) -> list[AnyTool]:
         """List the tools this principal may be offered through a door."""
-        return list(self._offered(Caller(principal, surface, by_model=by_model)))
+        judge = self._parts.judge
+        caller = Caller(principal, surface, by_model=by_model)
+        return list(self._offered(caller, judge.version))
 
-    def _decided(self, caller: Caller) -> tuple[AnyTool, ...]:
-        return tuple(t for t in self.registry if decide(t, caller).verdict != Verdict.BLOCK)
+    def _decided(self, caller: Caller, _version: str) -> tuple[AnyTool, ...]:
+        judge = self._parts.judge
+        return tuple(t for t in self.registry if judge.standing(t, caller).verdict != Verdict.BLOCK)
+
+    def stop_effects(self, stopped: Stopped) -> None:
+        """Break off every effect that runs in this process: everything was paused."""
+        log.warning("effects_paused", running=len(self._effects), reason=str(stopped))
+        for limit in self._effects:
+            limit.reschedule(asyncio.get_running_loop().time())
 
     def bound(self, caller: Caller, prefix: str) -> Calls:
         """Return the executor for one caller; call ids are numbered under the prefix."""
@@ -123,10 +137,8 @@ class Executor:
         job = run.job
         tool = self.registry.get(job.tool)
         caller = await owner_of(run, self._parts.auth)
-        decision = decide(tool, caller)
-        if decision.verdict is Verdict.BLOCK:
-            raise PermissionDenied(decision.reason)
         values = _validated(tool, job.arguments)
+        _refuse_blocked(await self._parts.judge.run_on(tool, caller))
         self._runs[job.id] = run
         try:
             async with run.holding(self._parts.jobs.gate):
@@ -166,10 +178,12 @@ class Executor:
         tool = call.tool = self.registry.get(call.name)
         principal = await self._parts.auth.current(call.caller.principal)
         caller = call.caller = replace(call.caller, principal=principal)
-        decision = decide(tool, caller)
-        if decision.verdict is Verdict.BLOCK:
-            raise PermissionDenied(decision.reason)
+        judge = self._parts.judge
+        # Before the arguments are looked at: nobody learns about a tool they may not use.
+        _refuse_blocked(judge.standing(tool, caller))
         values = call.values = _validated(tool, arguments)
+        decision = await judge.decide(tool, values, caller)
+        _refuse_blocked(decision)
         call.as_job |= tool.background and caller.job_id is None
         if tool.effect is Effect.READ and not call.as_job:
             return await self._run(tool, values, caller, call.call_id)
@@ -192,24 +206,40 @@ class Executor:
                 return told
             approval = await self._approval(call, tool, values, decision)
         await self._parts.limits.take(call.caller.principal.id)
+        call.cost = cost_of(tool, values)
         if call.as_job:
             handle = await self._submit(call, tool, values, key, approval)
             return handle or await self._told_again(tool, key, answer)
-        if not await self._begin(call, tool, key, approval):
+        if not await self._begin(call, tool, values, key, approval):
             return await self._told_again(tool, key, answer)
         call.key = key
         return await self._run(tool, values, call.caller, call.call_id)
 
     async def _begin(
-        self, call: Call, tool: AnyTool, key: CallKey, approval: Approval | None
+        self,
+        call: Call,
+        tool: AnyTool,
+        values: BaseModel,
+        key: CallKey,
+        approval: Approval | None,
     ) -> bool:
-        known = call.caller.session_id
-        if approval is None:
+        """Record that the call starts; what only one call can have is taken with that."""
+        known, cost = call.caller.session_id, call.cost
+        if approval is None and not self._parts.judge.rules.limits_of(tool):
             async with self._parts.db.bare() as bare:
-                return await self._ledger.begin(bare, tool, key, known)
+                return await self._ledger.begin(bare, tool, key, known, cost=cost)
         async with self._parts.db.session() as session:
-            await self._parts.approvals.use(session, approval)
-            return await self._ledger.begin(session, tool, key, known)
+            if approval is not None:
+                await self._parts.approvals.use(session, approval)
+            await self._within_limits(session, call, tool, values)
+            return await self._ledger.begin(session, tool, key, known, cost=cost)
+
+    async def _within_limits(
+        self, statements: Statements, call: Call, tool: AnyTool, values: BaseModel
+    ) -> None:
+        refusal = await self._parts.judge.check_limits(statements, tool, values, call.caller)
+        if refusal is not None:
+            _refuse_blocked(refusal)
 
     async def _submit(
         self,
@@ -226,10 +256,11 @@ class Executor:
         line["detail"]["job_id"] = handle.job_id
         async with self._transaction(plain=approval is None and tool.gpu is None) as session:
             bare = session if isinstance(session, Bare) else await bare_in(session)
+            await self._within_limits(bare, call, tool, values)
             if approval is not None and not isinstance(session, Bare):
                 await parts.approvals.use(session, approval)
-            known = call.caller.session_id
-            if not await self._ledger.begin(bare, tool, key, known, done=handle):
+            known, cost = call.caller.session_id, call.cost
+            if not await self._ledger.begin(bare, tool, key, known, cost=cost, done=handle):
                 return None
             await parts.jobs.submit(
                 session,
@@ -264,7 +295,7 @@ class Executor:
         self, call: Call, tool: AnyTool, values: BaseModel, decision: Decision
     ) -> Approval:
         """Return the approval to use; else raise what stands between."""
-        body = envelope(tool, values, call.caller, call.call_id)
+        body = envelope(tool, values, call.caller, call.call_id, self._parts.judge.version)
         approvals = self._parts.approvals
         approval = await approvals.ask(tool, body, call.caller, call.call_id, decision.reason)
         if approval.sha256 != envelope_sha256(body):
@@ -289,11 +320,12 @@ class Executor:
         context = Context(caller, call_id, self._parts, self.bound(caller, call_id), run)
         fields = {name: getattr(values, name) for name in type(values).model_fields}
         try:
-            async with asyncio.timeout(tool.timeout) as limit:
+            async with self._time_for(tool) as limit:
                 result = await tool.fn(context, **fields)
         except TimeoutError as error:
             if not limit.expired():
                 raise
+            await self._refuse_paused(tool, error)
             if run is not None and call_id == run.job.call_id:
                 run.trace.overran = True
             if tool.effect is not Effect.READ and tool.kind is EffectKind.OPAQUE:
@@ -302,6 +334,27 @@ class Executor:
         if not isinstance(result, tool.output_model):
             raise TypeError(f"{tool.name} returned {type(result).__name__}")
         return cast("Result", result)
+
+    @asynccontextmanager
+    async def _time_for(self, tool: AnyTool) -> AsyncIterator[asyncio.Timeout]:
+        """Limit a run to the tool's time; a pause ends that of an effect early."""
+        async with asyncio.timeout(tool.timeout) as limit:
+            if tool.effect is Effect.READ or tool.while_paused:
+                yield limit
+                return
+            self._effects.add(limit)
+            try:
+                yield limit
+            finally:
+                self._effects.discard(limit)
+
+    async def _refuse_paused(self, tool: AnyTool, error: TimeoutError) -> None:
+        """Say so when a run ended early because everything was paused."""
+        if tool.effect is Effect.READ or (paused := await self._parts.judge.pause.now()) is None:
+            return
+        if tool.kind is EffectKind.OPAQUE:
+            raise OutcomeUnknown(f"{tool.name} was stopped in the middle: {paused}") from error
+        raise Paused(f"{tool.name} was stopped: {paused}") from error
 
     async def _record(
         self, call: Call, outcome: str, *, result: Result | None = None, error: Any = None
@@ -320,6 +373,16 @@ class Executor:
             state = state_of(outcome, error)
             await self._ledger.end(session, call.key, state=state, result=result, error=payload)
             await self._parts.audit.append(session, line)
+
+
+def _refuse_blocked(decision: Decision) -> None:
+    if decision.verdict is not Verdict.BLOCK:
+        return
+    if decision.rule == "paused":
+        raise Paused(decision.reason, hint="An operator ends it with `jarvis resume`.")
+    if decision.rule == "limit":
+        raise RateLimited(decision.reason, hint="It counts anew at midnight UTC.")
+    raise PermissionDenied(decision.reason)
 
 
 def _validated(tool: AnyTool, arguments: Mapping[str, Any] | bytes) -> BaseModel:

@@ -1,5 +1,6 @@
 """The record of calls with effects: begun before they run, ended once, told again on replay."""
 
+from decimal import Decimal
 from typing import Any
 
 from pydantic import BaseModel
@@ -20,10 +21,11 @@ _GRACE_SECONDS = 10
 _BEGIN = text(
     """
     INSERT INTO tool_calls AS known (
-        principal_id, call_id, tool, arguments_sha256, session_id, state, deadline, result,
+        principal_id, call_id, tool, arguments_sha256, session_id, cost, state, deadline, result,
         finished_at
     ) VALUES (
-        :principal_id, :call_id, :tool, :arguments_sha256, :session_id, CAST(:state AS text),
+        :principal_id, :call_id, :tool, :arguments_sha256, :session_id,
+        CAST(:cost AS numeric), CAST(:state AS text),
         clock_timestamp() + make_interval(secs => :seconds), CAST(:result AS jsonb),
         CASE WHEN CAST(:state AS text) = 'succeeded' THEN clock_timestamp() END
     )
@@ -87,6 +89,7 @@ class Ledger:
         key: CallKey,
         session_id: str | None,
         *,
+        cost: Decimal = Decimal(0),
         done: Result | None = None,
     ) -> bool:
         """Record that a call starts; of several at once, one is told True.
@@ -99,6 +102,7 @@ class Ledger:
             **key.model_dump(),
             "tool": tool.name,
             "session_id": session_id,
+            "cost": cost or None,
             "seconds": tool.timeout + _GRACE_SECONDS,
             "state": "running" if done is None else "succeeded",
             "result": None if done is None else storable_json(_kept(done)),

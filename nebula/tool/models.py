@@ -1,6 +1,7 @@
 """Tables of the executor: calls with effects, approvals, and the audit log."""
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import (
@@ -11,6 +12,7 @@ from sqlalchemy import (
     DateTime,
     Index,
     LargeBinary,
+    Numeric,
     Text,
     func,
 )
@@ -34,6 +36,7 @@ class ToolCall(Base):
     error: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     approval_id: Mapped[str | None] = mapped_column(Text)
     session_id: Mapped[str | None] = mapped_column(Text)
+    cost: Mapped[Decimal | None] = mapped_column(Numeric(14, 4))
     started_at: Mapped[datetime] = mapped_column(
         DateTime(timezone=True), server_default=func.clock_timestamp()
     )
@@ -44,7 +47,24 @@ class ToolCall(Base):
         CheckConstraint(
             "state in ('running', 'waiting', 'succeeded', 'failed', 'unknown')", name="state"
         ),
+        # What a day's limits count.
+        Index("ix_tool_calls_day", "principal_id", "tool", "started_at"),
     )
+
+
+class PauseRow(Base):
+    """The kill switch: while this one row is there, nothing takes effect."""
+
+    __tablename__ = "policy_pause"
+
+    one: Mapped[bool] = mapped_column(Boolean, primary_key=True, server_default="true")
+    reason: Mapped[str] = mapped_column(Text)
+    by: Mapped[str] = mapped_column(Text)
+    at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), server_default=func.clock_timestamp()
+    )
+
+    __table_args__ = (CheckConstraint("one", name="only_row"),)
 
 
 class ApprovalRow(Base):

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from nebula.errors import NebulaError
-from ui.cli import gpu, node
+from ui.cli import gpu, node, policy
 from ui.cli.exits import STOPPED, code_of, tell
 
 app = typer.Typer(
@@ -32,6 +32,7 @@ app.add_typer(jobs_app, name="jobs")
 app.add_typer(new_app, name="new")
 app.add_typer(node.app, name="node")
 app.add_typer(gpu.app, name="gpu")
+app.add_typer(policy.app, name="policy")
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output")]
 ApprovalId = Annotated[str, typer.Argument(help="The approval's id, apr_…")]
@@ -117,6 +118,28 @@ def tools(
     from ui.cli.records import list_tools
 
     run_async(lambda: list_tools(search, as_json=as_json))
+
+
+@app.command()
+def pause(
+    reason: Annotated[str, typer.Argument(help="Why, for whoever asks later")] = "",
+    as_json: Json = False,
+) -> None:
+    """Stop every side effect at once, in every process."""
+    from ui.cli.operator import run as run_async
+    from ui.cli.run_tool import run_tool
+
+    arguments = [f"reason={reason}"] if reason else []
+    run_async(lambda: run_tool("policy_pause", arguments, as_json=as_json))
+
+
+@app.command()
+def resume(as_json: Json = False) -> None:
+    """Let side effects happen again."""
+    from ui.cli.operator import run as run_async
+    from ui.cli.run_tool import run_tool
+
+    run_async(lambda: run_tool("policy_resume", as_json=as_json))
 
 
 @app.command()

@@ -14,7 +14,7 @@ from nebula.auth.principal import Caller, Principal, Role, Surface
 from nebula.errors import InvalidInput, NotAuthenticated, NotFound
 from nebula.jobs.schedules.schedule import Schedule, Tick, TickState
 from nebula.jobs.schedules.ticker import Outcome, Ticker
-from nebula.policy.decide import Verdict, decide
+from nebula.policy.ask import Verdict
 from nebula.tool.arguments import problems
 from nebula.tool.definition import AnyTool
 from nebula.tool.envelope import envelope, envelope_sha256
@@ -46,12 +46,13 @@ class Launcher:
             tick = await self._due(schedule, due)
         except NotAuthenticated as error:
             return _gone(error)
-        decision = decide(tick.tool, tick.caller)
+        judge = self._parts.judge
+        decision = await judge.decide(tick.tool, tick.values, tick.caller)
         if decision.verdict is Verdict.BLOCK:
             return Outcome(TickState.REFUSED, problem=decision.reason)
         if decision.verdict is not Verdict.ALLOW:
             # Its own transaction: asked again under the same call id, it is the same question.
-            body = envelope(tick.tool, tick.values, tick.caller, tick.call_id)
+            body = envelope(tick.tool, tick.values, tick.caller, tick.call_id, judge.version)
             approval = await self._parts.approvals.ask(
                 tick.tool, body, tick.caller, tick.call_id, decision.reason
             )
@@ -69,13 +70,15 @@ class Launcher:
         approval = await approvals.of_call(due.caller.principal.id, due.call_id)
         if approval is None or approval.state == "pending":
             return None
-        body = envelope(due.tool, due.values, due.caller, due.call_id)
+        judge = self._parts.judge
+        body = envelope(due.tool, due.values, due.caller, due.call_id, judge.version)
         if approval.state != "approved" or approval.sha256 != envelope_sha256(body):
             said = f": {approval.comment}" if approval.comment else "."
             problem = f"The approval was {approval.state.replace('_', ' ')}{said}"
             return Outcome(TickState.REFUSED, problem=problem)
-        if decide(due.tool, due.caller).verdict is Verdict.BLOCK:
-            return Outcome(TickState.REFUSED, problem="Its owner may no longer do this.")
+        decision = await judge.decide(due.tool, due.values, due.caller)
+        if decision.verdict is Verdict.BLOCK:
+            return Outcome(TickState.REFUSED, problem=decision.reason)
         await approvals.use(session, approval)
         return await self._submit(session, schedule, due)
 

@@ -22,7 +22,9 @@ from nebula.jobs.schedules.schedule import (
     Tick,
 )
 from nebula.jobs.schedules.timing import Cron, Every, Once, jitter_of, next_fire
-from nebula.policy.decide import Verdict, decide
+from nebula.policy.ask import Ask, Verdict
+from nebula.policy.decide import standing
+from nebula.policy.rules import Rules
 from nebula.tool.arguments import problems
 from nebula.tool.definition import AnyTool, Audience
 from nebula.tool.registry import Registry
@@ -214,7 +216,7 @@ def _check(options: Options) -> None:
 
 
 def _check_rights(tool: AnyTool, owner: Principal) -> None:
-    decision = decide(tool, Caller(owner, Surface.SCHEDULE))
+    decision = standing(Ask(tool, Caller(owner, Surface.SCHEDULE)), Rules())
     if decision.verdict is Verdict.BLOCK:
         raise PermissionDenied(decision.reason)
     if tool.audience is Audience.HUMAN:

@@ -257,7 +257,8 @@ async def test_requested_changes_reach_the_caller(lab: App, ada: Caller) -> None
 
 
 async def test_text_from_outside_makes_a_write_wait(lab: App, admin: Principal) -> None:
-    read = Caller(admin, Surface.CHAT, labels=frozenset({Label.USER, Label.OUTSIDE}))
+    labels = frozenset({Label.USER, Label.OUTSIDE})
+    read = Caller(admin, Surface.CHAT, labels=labels, by_model=True)
     with pytest.raises(ApprovalRequired):
         await lab.executor.execute("sample_write", {"name": "x"}, caller=read, call_id="c1")
     assert samples.DONE == []

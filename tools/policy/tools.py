@@ -1,0 +1,119 @@
+"""The policy as tools: explain it, see it, throw and release the kill switch."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from nebula.auth.principal import Role, Surface
+from nebula.policy.ask import Decision
+from nebula.policy.matrix import CASES, answer
+from nebula.tool.context import Context
+from nebula.tool.definition import Audience, Effect, EffectKind, tool
+from nebula.tool.usage import used_today
+from tools.policy.schemas import Answer, Explanation, LimitUse, PolicyStatus, Switched
+
+
+@tool(
+    effect=Effect.READ,
+    rest="GET /policy/{name}",
+    says=["explain [the] policy (of|for) {name}", "may [I|you] use {name}"],
+    examples=["why does jarvis ask before gpu_release_lease?", "who may use users_delete?"],
+)
+async def policy_explain(
+    ctx: Context,
+    name: Annotated[str, Field(description="A tool's name", min_length=1, max_length=48)],
+) -> Explanation:
+    """Say what the policy answers for a tool: to you, and to every role at every door."""
+    judge = ctx.parts.judge
+    named = ctx.parts.registry.get(name)
+    mine = judge.standing(named, ctx.caller)
+    who = "a model" if ctx.caller.by_model else "a person"
+    answers = [
+        _answer(role.value, surface.value, case, answer(named, role, surface, case, judge.rules))
+        for role in Role
+        for surface in (Surface.CHAT, Surface.MCP, Surface.SCHEDULE)
+        for case in CASES
+    ]
+    return Explanation(
+        tool=named.name,
+        effect=named.effect.value,
+        permission=named.permission,
+        level=judge.level(named),
+        mine=_answer(ctx.principal.role.value, ctx.caller.surface.value, who, mine),
+        answers=answers,
+    )
+
+
+@tool(
+    effect=Effect.READ,
+    rest="GET /policy",
+    says=["(show|check) [the] policy", "is (everything|anything) paused"],
+    examples=["which limits do I have left today?", "what are the rules here?"],
+)
+async def policy_status(ctx: Context) -> PolicyStatus:
+    """Tell whether everything is paused, which rules hold, and what is left of today's limits."""
+    judge = ctx.parts.judge
+    rules = judge.rules
+    async with ctx.parts.db.bare() as bare:
+        used = await used_today(bare, ctx.principal.id, rules.limits, list(ctx.parts.registry))
+    stopped = await judge.pause.now()
+    return PolicyStatus(
+        paused=None if stopped is None else str(stopped),
+        version=judge.version,
+        problems=list(judge.problems),
+        limits=[
+            LimitUse(
+                limit=limit.name,
+                calls=used.calls[limit.name],
+                per_day=limit.per_day,
+                money=f"{used.money[limit.name]:f}",
+                money_per_day=None if limit.money_per_day is None else f"{limit.money_per_day:f}",
+            )
+            for limit in rules.limits
+        ],
+    )
+
+
+@tool(
+    effect=Effect.WRITE,
+    kind=EffectKind.IDEMPOTENT,
+    rest="POST /policy/pause",
+    selectors=["reason"],
+    while_paused=True,
+    says=["(pause|stop|halt|freeze) everything", "emergency stop"],
+    examples=["stop everything at once", "hit the kill switch", "nothing may change anything now"],
+)
+async def policy_pause(
+    ctx: Context,
+    reason: Annotated[str, Field(description="Why, for whoever asks later", max_length=500)] = "",
+) -> Switched:
+    """Stop every side effect at once, in every process, until a person resumes."""
+    stopped = await ctx.parts.judge.pause.throw(ctx.principal.name, reason)
+    return Switched(paused=True, reason=stopped.reason, by=stopped.by, since=stopped.at)
+
+
+@tool(
+    effect=Effect.WRITE,
+    kind=EffectKind.IDEMPOTENT,
+    permission="policy:admin",
+    audience=Audience.HUMAN,
+    while_paused=True,
+    rest="POST /policy/resume",
+    says=["resume everything", "(end|lift) the pause"],
+    examples=["let jarvis work again", "release the kill switch"],
+)
+async def policy_resume(ctx: Context) -> Switched:
+    """Let side effects happen again."""
+    await ctx.parts.judge.pause.release(ctx.principal.name)
+    return Switched(paused=False, by=ctx.principal.name)
+
+
+def _answer(role: str, surface: str, case: str, decision: Decision) -> Answer:
+    return Answer(
+        role=role,
+        surface=surface,
+        case=case,
+        verdict=decision.verdict,
+        rule=decision.rule,
+        reason=decision.reason,
+    )
