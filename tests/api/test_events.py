@@ -150,8 +150,8 @@ async def test_lines_cut_at_any_byte_and_a_new_server_lose_and_repeat_nothing(
         async with serve(made) as url:
             for _ in range(25):
                 await publish()
-                await one.read(url, dice.randrange(600, 4000))
-                await two.read(url, dice.randrange(600, 6000))
+                await one.read(url, dice.randrange(600, 4000), seconds=0.15)
+                await two.read(url, dice.randrange(600, 6000), seconds=0.15)
             while len(one.seen) < published:
                 await one.read(url, 10**6, seconds=0.3)
             while len(two.seen) < 2 * published:
