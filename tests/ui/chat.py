@@ -7,6 +7,12 @@ from pathlib import Path
 from playwright.sync_api import Locator, Page, expect
 
 ANSWER_MS = 30_000
+_BEGUN = """() => {
+    const said = [...document.querySelectorAll('[data-step-type="user_message"]')].at(-1);
+    const steps = [...document.querySelectorAll("[data-step-type]")];
+    return document.querySelector("#stop-button") || steps.indexOf(said) < steps.length - 1;
+}"""
+"""What a page shows as soon as the server has taken a message: a stop button, or its answer."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,8 @@ class Chat:
         expect(self.said(text)).to_be_visible()
 
     def settle(self) -> None:
-        """Wait until the turn is over: the stop button has become the send button again."""
+        """Wait until the turn that was asked for last has begun and is over."""
+        self.page.wait_for_function(_BEGUN, timeout=ANSWER_MS)
         expect(self.page.locator("#stop-button")).to_have_count(0, timeout=ANSWER_MS)
         expect(self.page.locator("#chat-submit")).to_be_visible(timeout=ANSWER_MS)
 

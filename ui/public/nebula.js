@@ -37,9 +37,44 @@ async function checkSignIn() {
 // Chainlit puts a new session into the address only where the list of sessions is on the page,
 // which it is not on a phone.
 function keepAddress(id) {
+  ours = encodeURIComponent(id);
   setTimeout(() => {
     if (location.pathname === "/") history.replaceState(history.state, "", `/thread/${encodeURIComponent(id)}`);
   }, 1500);
+}
+
+// Opening a session, Chainlit connects twice at once, first without and then with the session's id,
+// and keeps the connection whose cookie came last. In the order they were asked for, that is the
+// right one; overtaken by the first, the page would wait for its session for ever.
+const send = window.fetch;
+let cookie = Promise.resolve();
+window.fetch = (...asked) => {
+  if (!String(asked[0]?.url ?? asked[0]).endsWith("/set-session-cookie")) return send(...asked);
+  const answer = cookie.then(() => send(...asked));
+  cookie = answer.catch(() => {});
+  return answer;
+};
+
+// When a new session gets its address, Chainlit draws the composer anew: what was typed stays.
+let composer, draft = "", ours;
+document.addEventListener("input", (event) => {
+  if (event.target.id === "chat-input") draft = event.target.value;
+}, true);
+document.addEventListener("click", (event) => {
+  if (event.target.closest?.("#chat-submit")) draft = "";
+}, true);
+document.addEventListener("keydown", (event) => {
+  if (event.target.id === "chat-input" && event.key === "Enter" && !event.shiftKey) draft = "";
+}, true);
+
+function keepDraft() {
+  const input = document.getElementById("chat-input");
+  if (!input || input === composer) return;
+  composer = input;
+  if (!draft || location.pathname !== `/thread/${ours}` || input.value) return;
+  // React notices only what goes through the element's own setter.
+  Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, "value").set.call(input, draft);
+  input.dispatchEvent(new InputEvent("input", { bubbles: true }));
 }
 
 // Chainlit leaves some icon buttons without a name that a screen reader could say.
@@ -62,6 +97,7 @@ const plots = new ResizeObserver(() => {
 
 new MutationObserver(() => {
   checkSignIn();
+  keepDraft();
   for (const plot of document.querySelectorAll(".message-content:has(.js-plotly-plot):not([data-watched])")) {
     plot.dataset.watched = "";
     plots.observe(plot);
