@@ -15,8 +15,8 @@ from api.identity import Person, identify
 from api.pages import form_page
 from nebula.auth.principal import Surface
 from nebula.errors import InvalidInput, NebulaError, NotAuthenticated
+from nebula.markup.text import visible
 from nebula.tool.approvals import Approval
-from nebula.tool.render import visible
 
 router = APIRouter(prefix="/approvals", include_in_schema=False)
 
@@ -89,7 +89,7 @@ def _card(approval: Approval) -> str:
 
 def _head(approval: Approval) -> str:
     asked = "This needs your decision" if approval.state == "pending" else "This was asked"
-    return f"<h1>{escape(approval.tool)}</h1><p>{asked} ({escape(approval.effect)})</p>"
+    return f"<h1>{escape(visible(approval.tool))}</h1><p>{asked} ({escape(approval.effect)})</p>"
 
 
 def _line(name: str, value: str, *, exact: bool = False) -> str:
@@ -104,6 +104,7 @@ def _shown(value: object) -> str:
 
 
 def _problem(error: NebulaError, back: str = "") -> Response:
-    told = f"<h1>That did not work</h1><p>{escape(str(error))}. {escape(error.hint)}</p>"
+    said = f"{visible(str(error))}. {visible(error.hint)}"
+    told = f"<h1>That did not work</h1><p>{escape(said)}</p>"
     link = f'<p><a href="{escape(back)}">Back</a></p>' if back else ""
     return form_page("Approval", told + link, status=error.status)

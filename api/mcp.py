@@ -25,6 +25,8 @@ from nebula.auth.principal import Caller, Surface
 from nebula.auth.tokens import digest
 from nebula.errors import ApprovalRequired, NebulaError, NotAuthenticated
 from nebula.jobs.job import JobHandle
+from nebula.markup.neutral import neutral
+from nebula.markup.text import visible
 from nebula.policy.labels import Label
 from nebula.tool.definition import AnyTool, Effect, EffectKind
 from nebula.tool.render import to_markdown
@@ -104,7 +106,7 @@ class _RegistryTool(McpTool):
             return _failed(waiting, approve_at=f"{link}{page_of(waiting.approval_id)}")
         except NebulaError as error:
             return _failed(error)
-        shown = to_markdown(result.render())
+        shown = neutral(to_markdown(result.render()))
         if isinstance(result, JobHandle):
             shown += (
                 f"\n\nIt goes on in the background. Call jobs_get with job_id "
@@ -173,5 +175,5 @@ def _failed(error: NebulaError, **more: str) -> ToolResult:
         )
     else:
         lines.append("This may work later." if error.retryable else "Do not just repeat it.")
-    text = "\n".join(line for line in lines if line)
+    text = visible("\n".join(line for line in lines if line))
     return ToolResult(content=text, structured_content=body, is_error=True)

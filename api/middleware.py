@@ -24,9 +24,11 @@ _HEADERS = {
     "Referrer-Policy": "same-origin",
     "X-Frame-Options": "SAMEORIGIN",
     "Cross-Origin-Opener-Policy": "same-origin",
+    # Looking a link's host up before anybody clicks tells that host's name servers of it.
+    "X-DNS-Prefetch-Control": "off",
 }
 _MACHINE = ("/api", "/mcp", "/healthz", "/readyz", "/metrics")
-_MACHINE_CSP = "default-src 'none'; frame-ancestors 'none'"
+_MACHINE_CSP = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 
 class RequestFrame:

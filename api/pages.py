@@ -33,11 +33,12 @@ input{font:inherit;box-sizing:border-box;width:100%;height:2.875rem;padding:0 .8
 color:var(--ink);background:var(--bg);border:1px solid var(--line);border-radius:.75rem}
 """
 _FORM_CSP = (
-    "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"
+    "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; "
+    "base-uri 'none'"
 )
 _DOCS_CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    "connect-src 'self'; frame-ancestors 'none'"
+    "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
 _DOCS = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Nebula Command API</title>
 <meta name="viewport" content="width=device-width,initial-scale=1">

@@ -1,7 +1,5 @@
 """Show a result without a model: generic blocks from any model, and Markdown from blocks."""
 
-import re
-import unicodedata
 from collections.abc import Sequence
 from datetime import datetime
 from enum import Enum
@@ -9,32 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from nebula.markup.address import may_show
+from nebula.markup.text import escape, visible
 from nebula.tool.result import Block, Choices, Image, JobProgress, Markdown, Plot, Table
 
-_MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~<>$])")
-# Bidirectional controls reorder what a reader sees; zero-width ones hide it.
-_DECEPTIVE = {
-    *range(0x202A, 0x202F),
-    *range(0x2066, 0x206A),
-    *range(0x200B, 0x2010),
-    0x061C,
-    0xFEFF,
-}
-
-
-def visible(text: str) -> str:
-    """Make control, bidirectional and zero-width characters visible as \\uXXXX."""
-    return "".join(_shown(char) for char in text)
-
-
-def _shown(char: str) -> str:
-    hidden = ord(char) in _DECEPTIVE or unicodedata.category(char) in {"Cc", "Cs", "Co", "Cn"}
-    return f"\\u{ord(char):04x}" if hidden and char not in "\n\t" else char
-
-
-def escape(text: str) -> str:
-    """Neutralise a value inside our Markdown: no markup, no HTML, no hidden characters."""
-    return _MARKUP.sub(r"\\\1", visible(text).replace("\n", " "))
+__all__ = ["as_text", "escape", "generic_blocks", "table_of", "to_markdown", "visible"]
 
 
 def generic_blocks(result: BaseModel) -> list[Block]:
@@ -100,12 +77,12 @@ def _markdown(block: Block) -> str:
         case Table():
             return _markdown_table(block)
         case Image(url=url, alt=alt):
-            return f"![{escape(alt)}]({url})"
+            return f"![{escape(alt)}]({url})" if may_show(url) else escape(f"[{alt}] {url}")
         case Plot(title=title):
             return f"*(plot: {escape(title) or 'figure'})*"
         case Choices(question=question, options=options):
             lines = [f"{n}. {escape(label)}" for n, (label, _) in enumerate(options, start=1)]
-            return "\n".join([question, "", *lines])
+            return "\n".join([escape(question), "", *lines])
         case JobProgress():
             return _markdown_job(block)
 

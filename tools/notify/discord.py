@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from nebula.markup.mentions import unmentioned
 from tools.notify.addresses import Webhook
 from tools.notify.schemas import Level, Message, Outcome
 
@@ -56,17 +57,22 @@ async def post(
 
 def _payload(message: Message) -> dict[str, Any]:
     embed = {
-        "title": message.title[:256],
-        "description": message.body[:4096],
+        "title": unmentioned(message.title)[:256],
+        "description": unmentioned(message.body)[:4096],
         "color": _COLOURS[message.level],
         "timestamp": datetime.now(UTC).isoformat(),
         "footer": {"text": "Jarvis"},
         "fields": [
-            {"name": name[:256] or "–", "value": value[:1024] or "–", "inline": True}
+            {
+                "name": unmentioned(name)[:256] or "–",
+                "value": unmentioned(value)[:1024] or "–",
+                "inline": True,
+            }
             for name, value in list(message.fields.items())[:25]
         ],
     }
-    # Nobody is pinged by what a message happens to say.
+    # Nobody is pinged by what a message happens to say; and without `content` there is no text
+    # whose addresses Discord would fetch to preview them.
     return {"embeds": [embed], "allowed_mentions": {"parse": []}}
 
 

@@ -6,6 +6,7 @@ import ssl
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 
+from nebula.markup.text import prose, visible
 from tools.notify.addresses import Mailbox
 from tools.notify.schemas import Message, Outcome
 
@@ -79,13 +80,14 @@ def _handed_over(server: smtplib.SMTP, mailbox: Mailbox, mail: EmailMessage) -> 
 
 def _mail(mailbox: Mailbox, message: Message) -> EmailMessage:
     mail = EmailMessage()
-    mail["Subject"] = " ".join(message.title.split())
+    mail["Subject"] = visible(" ".join(message.title.split()))
     mail["From"] = f"Jarvis <{mailbox.sender}>"
     mail["To"] = ", ".join(mailbox.visible)
     mail["Date"] = formatdate()
     mail["Message-ID"] = make_msgid(domain=mailbox.sender.partition("@")[2] or None)
-    mail.set_content(message.text)
-    written = html.escape(message.text).replace("\n", "<br>\n")
+    text = prose(message.text)
+    mail.set_content(text)
+    written = html.escape(text).replace("\n", "<br>\n")
     mail.add_alternative(f"<p>{written}</p>", subtype="html")
     return mail
 

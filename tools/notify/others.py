@@ -3,6 +3,7 @@
 import logging
 import re
 
+from nebula.markup.mentions import unmentioned
 from tools.notify.addresses import instantiate
 from tools.notify.schemas import Level, Message, Outcome
 
@@ -32,7 +33,7 @@ async def send(address: str, message: Message) -> tuple[Outcome, str]:
 
     Its logs may hold the address, so nothing of them is passed on but a status number.
     """
-    from apprise import Apprise, AppriseAsset
+    from apprise import Apprise, AppriseAsset, NotifyFormat
 
     _listen()
     sender = Apprise(asset=AppriseAsset(async_mode=True))
@@ -40,8 +41,10 @@ async def send(address: str, message: Message) -> tuple[Outcome, str]:
     name = str(getattr(made, "service_name", "") or "The service")
     sender.add(made)
     result = await sender.async_notify(
-        body=message.text,
-        title=message.title,
+        body=unmentioned(message.text),
+        title=unmentioned(message.title),
+        # As text: a service that takes HTML gets it escaped.
+        body_format=NotifyFormat.TEXT,
         notify_type=_TYPES[message.level],
         timeout=_SECONDS,
         log_level=logging.DEBUG,

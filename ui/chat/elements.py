@@ -5,6 +5,10 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
 from graphs.events import PlanStep
+from nebula.markup.address import may_show
+from nebula.markup.figure import local_figure
+from nebula.markup.neutral import neutral
+from nebula.markup.text import visible, visible_in
 from nebula.tool.render import escape
 from nebula.tool.result import Block, Choices, Image, JobProgress, Markdown, Plot, Table
 from ui.chat.screen import Element
@@ -21,15 +25,20 @@ _TASK_STATUS = {
 
 def text_of(blocks: Iterable[Block]) -> str:
     """Return the Markdown paragraphs among the blocks, and a word about a job: it has a card."""
-    return "\n\n".join(
-        _said(block) for block in blocks if isinstance(block, Markdown | JobProgress)
-    )
+    return "\n\n".join(filter(None, map(_said, blocks)))
 
 
-def _said(block: Markdown | JobProgress) -> str:
-    if isinstance(block, Markdown):
-        return block.text
-    return escape(block.message) or "It goes on in the background; the card above follows it."
+def _said(block: Block) -> str:
+    match block:
+        case Markdown():
+            return block.text
+        case JobProgress():
+            going_on = "It goes on in the background; the card above follows it."
+            return escape(block.message) or going_on
+        case Image(url=url, alt=alt) if not may_show(url):
+            return f"(image not loaded: {escape(alt)} {escape(url)})"
+        case _:
+            return ""
 
 
 def elements_of(blocks: Sequence[Block], for_id: str) -> list[Element]:
@@ -45,14 +54,19 @@ def elements_of(blocks: Sequence[Block], for_id: str) -> list[Element]:
 def _element(block: Block, element_id: str) -> Element | None:
     match block:
         case Table():
-            return custom("ResultTable", element_id, block.model_dump(exclude={"kind"}))
+            shown = visible_in(block.model_dump(exclude={"kind"}))
+            return custom("ResultTable", element_id, shown)
         case Choices():
-            return custom("Choices", element_id, block.model_dump(exclude={"kind"}))
+            # What is said when one is picked stays exact.
+            options = [(visible(label), says) for label, says in block.options]
+            props: dict[str, object] = {"question": visible(block.question), "options": options}
+            return custom("Choices", element_id, props)
         case Plot():
-            return _shell("plotly", element_id, block.title or "plot", _data_url(_themed(block)))
-        case Image():
-            return {**_shell("image", element_id, block.alt, block.url), "size": "medium"}
-        case Markdown() | JobProgress():
+            name = visible(block.title) or "plot"
+            return _shell("plotly", element_id, name, _data_url(_themed(block)))
+        case Image(url=url, alt=alt) if may_show(url):
+            return {**_shell("image", element_id, visible(alt), url), "size": "medium"}
+        case _:
             return None
 
 
@@ -72,7 +86,9 @@ def plan(steps: Sequence[PlanStep], turn_id: str) -> Element:
 
 
 def _task_title(step: PlanStep) -> str:
-    return f"{step.title} (needs approval)" if step.status == "waiting" else step.title
+    # The list draws its titles as Markdown.
+    title = neutral(escape(step.title), directives=True)
+    return f"{title} (needs approval)" if step.status == "waiting" else title
 
 
 def _shell(kind: str, element_id: str, name: str, url: str | None) -> Element:
@@ -85,7 +101,7 @@ def _data_url(document: object) -> str:
 
 def _themed(block: Plot) -> dict[str, object]:
     """Dress a figure so that it sits well on the dark and on the light page."""
-    figure = dict(block.figure)
+    figure = local_figure(block.figure)
     ink, line = "#8a94a8", "rgba(138,148,168,.22)"
     axis = {"gridcolor": line, "zerolinecolor": line, "linecolor": line, "automargin": True}
     layout = dict(figure.get("layout") or {})
@@ -107,6 +123,11 @@ def _themed(block: Plot) -> dict[str, object]:
     for name in ("xaxis", "yaxis"):
         dressed[name] = {**axis, **(layout.get(name) or {})}
     if block.title:
-        dressed["title"] = {"text": block.title, "font": {"size": 15}, "x": 0.01, "y": 0.96}
+        dressed["title"] = {
+            "text": visible(block.title),
+            "font": {"size": 15},
+            "x": 0.01,
+            "y": 0.96,
+        }
     config = {"displayModeBar": False, "responsive": True}
     return {"data": figure.get("data", []), "layout": dressed, "config": config}

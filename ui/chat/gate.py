@@ -103,6 +103,7 @@ class Gate:
                 headers["Content-Security-Policy"] = self._policy
                 headers["X-Content-Type-Options"] = "nosniff"
                 headers["Referrer-Policy"] = "same-origin"
+                headers["X-DNS-Prefetch-Control"] = "off"
                 if scope["path"].startswith("/assets/"):
                     headers["Cache-Control"] = "public, max-age=31536000, immutable"
                 elif "cache-control" not in headers:

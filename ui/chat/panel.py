@@ -11,6 +11,7 @@ from nebula.auth.principal import Principal
 from nebula.errors import NebulaError, NotAuthenticated
 from nebula.gpu.snapshot import GpuReading, GpuSnapshot, NodeSnapshot
 from nebula.jobs.job import JobState
+from nebula.markup.text import visible_in
 from ui.chat import door, elements
 from ui.chat.gate import COOKIE
 
@@ -82,7 +83,8 @@ async def state(request: Request) -> JSONResponse:
         error = NotAuthenticated("Sign in first")
         return JSONResponse(error.payload(), status_code=error.status)
     shown = await _state(principal)
-    return JSONResponse(shown.model_dump(mode="json"), headers={"Cache-Control": "no-store"})
+    body = visible_in(shown.model_dump(mode="json"))
+    return JSONResponse(body, headers={"Cache-Control": "no-store"})
 
 
 async def _state(principal: Principal) -> PanelState:

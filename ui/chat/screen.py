@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from nebula.markup.neutral import neutral
+from nebula.markup.text import visible
+
 Step = dict[str, Any]
 """A message or step in the shape of Chainlit's protocol."""
 Element = dict[str, Any]
@@ -36,7 +39,7 @@ class LiveScreen:
 
     async def step(self, step: Step) -> None:
         """Send a message or step."""
-        await self._emitter.send_step(step)
+        await self._emitter.send_step(harmless(step))
 
     async def token(self, step_id: str, text: str) -> None:
         """Send a piece of a message."""
@@ -67,7 +70,7 @@ class Recording:
 
     async def step(self, step: Step) -> None:
         """Keep a message or step."""
-        self._steps[step["id"]] = {**self._steps.get(step["id"], {}), **step}
+        self._steps[step["id"]] = {**self._steps.get(step["id"], {}), **harmless(step)}
 
     async def token(self, step_id: str, text: str) -> None:
         """Append to a kept message."""
@@ -77,6 +80,17 @@ class Recording:
     async def element(self, element: Element) -> None:
         """Keep an element."""
         self._elements[element["id"]] = dict(element)
+
+
+def harmless(step: Step) -> Step:
+    """Return a step whose text makes the page load nothing, whoever wrote it.
+
+    What a person said is shown letter by letter, so it stays as it is.
+    """
+    if step["type"] == "user_message":
+        return step
+    output = neutral(step.get("output", ""), directives=True)
+    return {**step, "name": visible(step["name"]), "output": output}
 
 
 def with_thread(items: list[dict[str, Any]], thread_id: str) -> list[Mapping[str, Any]]:

@@ -34,6 +34,7 @@ _POLICY = {
     # Plots and plans travel as data: addresses, so that history needs no file store.
     "connect-src": "'self' data:",
     "worker-src": "'self' blob:",
+    "manifest-src": "'self'",
     "frame-src": "'none'",
     "frame-ancestors": "'none'",
     "object-src": "'none'",

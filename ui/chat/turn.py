@@ -19,6 +19,7 @@ from graphs.events import (
     TokenEvent,
     ToolEvent,
 )
+from nebula.markup.stream import Stream
 from nebula.tool.render import escape, to_markdown
 from nebula.tool.result import Block, Image, JobProgress, Plot
 from ui.chat import elements
@@ -40,7 +41,7 @@ class Turn:
         self._screen = screen
         self._run_id = run_id
         self._at = at
-        self._streams: dict[str, Step] = {}
+        self._streams: dict[str, Stream] = {}
         self._tools: dict[str, Step] = {}
         # Results by the text that says the same: an answer that only repeats one is shown as it.
         self._shown: dict[str, Sequence[Block]] = {}
@@ -75,12 +76,11 @@ class Turn:
     async def _token(self, event: TokenEvent) -> None:
         known = self._streams.get(event.message_id)
         if known is None or event.restart:
-            known = self._message(event.message_id, event.text)
-            self._streams[event.message_id] = known
-            await self._screen.step({**known, "streaming": True})
-            return
-        known["output"] += event.text
-        await self._screen.token(event.message_id, event.text)
+            known = self._streams[event.message_id] = Stream()
+            message = self._message(event.message_id, known.take(event.text))
+            await self._screen.step({**message, "streaming": True})
+        elif shown := known.take(event.text):
+            await self._screen.token(event.message_id, shown)
 
     @show.register
     async def _tool(self, event: ToolEvent) -> None:
@@ -152,7 +152,7 @@ class Turn:
     @show.register
     async def _done(self, event: DoneEvent) -> None:
         for message_id, stream in self._streams.items():
-            await self._screen.step({**stream, "id": message_id, "streaming": False})
+            await self._screen.step(self._message(message_id, stream.whole))
         if event.outcome == "cancelled":
             await self._screen.step(self._message(f"stopped-{self._run_id}", "*Stopped.*"))
         await self.end()

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.text import Text
 
-from nebula.tool.render import visible
+from nebula.markup.text import visible
 
 Answer = Literal["approve", "deny", "request_changes"]
 
@@ -22,7 +22,7 @@ def draw_card(card: Mapping[str, Any], to: Console) -> None:
     import json
 
     to.print(Text("\nThis needs your decision", style="bold yellow"))
-    to.print(Text(f"  {card['tool']}  ({card['effect']})", style="bold"))
+    to.print(Text(visible(f"  {card['tool']}  ({card['effect']})"), style="bold"))
     for key, value in card["arguments"].items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         to.print(Text(f"  {visible(str(key))} = {visible(text)}"))

@@ -1,9 +1,9 @@
 """How a command ends: exit codes by kind of error, and the one line that says why."""
 
-import json
 import sys
 
 from nebula.errors import NebulaError
+from nebula.markup.text import json_line, visible
 
 USAGE = 2
 CODES = {
@@ -31,8 +31,8 @@ def code_of(error: NebulaError) -> int:
 def tell(error: NebulaError, *, as_json: bool = False) -> None:
     """Write an error: one line and its next step, or the error shape as JSON on stdout."""
     if as_json:
-        sys.stdout.write(json.dumps({"error": error.payload()}, ensure_ascii=False) + "\n")
+        sys.stdout.write(json_line({"error": error.payload()}) + "\n")
         return
-    sys.stderr.write(f"jarvis: {error}\n")
+    sys.stderr.write(f"jarvis: {visible(str(error))}\n")
     if error.hint:
-        sys.stderr.write(f"  → {error.hint}\n")
+        sys.stderr.write(f"  → {visible(error.hint)}\n")

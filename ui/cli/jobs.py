@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from nebula.errors import Conflict, NebulaError, OutcomeUnknown, UpstreamUnavailable
-from nebula.tool.render import visible
+from nebula.markup.text import visible
 from ui.cli.approve import interactive
 from ui.cli.keyboard import Keyboard
 from ui.cli.operator import Seat, seated
@@ -187,7 +187,7 @@ class _Screen:
             case "job.progress":
                 self._progress(event.data)
             case "job.log":
-                self._bar.console.print(f"  {visible(str(event.data['text']))}", style="dim")
+                self._bar.console.print(f"  {event.data['text']}", style="dim")
             case "job.state":
                 self._note(str(event.data.get("waits_because") or event.data["state"]))
 
@@ -200,7 +200,7 @@ class _Screen:
     def _note(self, text: str, fraction: float | None = None) -> None:
         if self._bar is None:
             return
-        said = self._said(visible(text))
+        said = self._said(text)
         if self._live:
             self._bar.update(self._bar.task_ids[0], description=said, completed=fraction)
         elif said != self._last:
@@ -209,7 +209,7 @@ class _Screen:
         self._last = said
 
     def _said(self, text: str) -> str:
-        return f"{self._job.tool}: {text}"
+        return visible(f"{self._job.tool}: {text}")
 
 
 def _bar() -> "Bar":

@@ -1,12 +1,12 @@
 """The operator's commands over rows: approvals, users, keys, the audit log."""
 
-import json
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
 
+from nebula.markup.text import json_line
 from nebula.tool.render import table_of
 from nebula.tool.result import Table
 from ui.cli.approve import Answer, draw_card
@@ -21,7 +21,7 @@ def write_json(value: Any) -> None:
         value = value.model_dump(mode="json")
     elif isinstance(value, Sequence) and value and isinstance(value[0], BaseModel):
         value = [item.model_dump(mode="json") for item in value]
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.write(json_line(value) + "\n")
 
 
 def _say(text: str) -> None:

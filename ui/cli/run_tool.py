@@ -1,6 +1,5 @@
 """Runs one tool from the terminal, asking for approval where the policy says so."""
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from nebula.errors import ApprovalRequired, NebulaError
+from nebula.markup.text import json_line
 from ui.cli.approve import ask_person, draw_card, interactive
 from ui.cli.arguments import typed_arguments
 from ui.cli.operator import Seat, seated
@@ -37,7 +37,7 @@ async def run_tool(
 
             await follow_handle(seat, result, detach=detach, as_json=as_json)
         elif as_json:
-            sys.stdout.write(json.dumps(result.model_dump(mode="json"), ensure_ascii=False) + "\n")
+            sys.stdout.write(json_line(result.model_dump(mode="json")) + "\n")
         else:
             show_blocks(result.render(), console())
 

@@ -9,14 +9,37 @@ from rich.markdown import Markdown as RichMarkdown
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from nebula.tool.render import to_markdown, visible
+from nebula.markup.neutral import neutral
+from nebula.markup.text import visible
+from nebula.tool.render import to_markdown
 from nebula.tool.result import Block, Choices, Image, JobProgress, Markdown, Plot, Table
+
+
+class PlainConsole(Console):
+    """A console that draws words as words: nothing in them moves the cursor, links or rings."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Draw; words lose whatever a terminal would obey."""
+        super().print(*map(_obeyed_by_nobody, objects), **options)
+
+
+def _obeyed_by_nobody(part: Any) -> Any:
+    if isinstance(part, str):
+        return visible(part)
+    if isinstance(part, Text) and (shown := visible(part.plain)) != part.plain:
+        return Text(shown, part.style)
+    return part
 
 
 def console(*, error: bool = False) -> Console:
     """Return a console on stdout or stderr, without guessing at markup or emoji in values."""
     stream = sys.stderr if error else sys.stdout
-    return Console(file=stream, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    return PlainConsole(file=stream, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def written(text: str) -> RichMarkdown:
+    """Return Markdown to draw, whoever wrote it."""
+    return RichMarkdown(neutral(text), hyperlinks=False)
 
 
 def show_blocks(blocks: Sequence[Block], to: Console) -> None:
@@ -29,7 +52,7 @@ def show_blocks(blocks: Sequence[Block], to: Console) -> None:
 def _drawn(block: Block) -> list[Any]:
     match block:
         case Markdown(text=text):
-            return [RichMarkdown(visible(text), hyperlinks=False)]
+            return [written(text)]
         case Table():
             return [_table(block)]
         case Image(url=url, alt=alt):
@@ -40,7 +63,7 @@ def _drawn(block: Block) -> list[Any]:
             lines = [f"  {n}. {visible(label)}" for n, (label, _) in enumerate(options, start=1)]
             return [Text("\n".join([visible(question), *lines]))]
         case JobProgress():
-            return [RichMarkdown(to_markdown([block]), hyperlinks=False)]
+            return [written(to_markdown([block]))]
 
 
 def _table(block: Table) -> RichTable:

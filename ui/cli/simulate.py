@@ -1,6 +1,5 @@
 """Runs and shows a simulation of the GPU scheduler."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from nebula.gpu.simulate.peers import PEERS
 from nebula.gpu.simulate.report import RunReport, report
 from nebula.gpu.simulate.trace import Trace, TraceCard
 from nebula.gpu.simulate.world import World
+from nebula.markup.text import json_line
 from nebula.services.sizes import GIB, parse_size, spoken
 from nebula.tool.result import Block, Markdown, Table
 from ui.cli.show import console, show_blocks
@@ -83,7 +83,7 @@ def _json(work: Trace, ours: Sequence[RunReport], peers: Sequence[RunReport]) ->
         "with_added_cards": ours[1].model_dump() if len(ours) > 1 else None,
         "peers": [r.model_dump() for r in peers],
     }
-    print(json.dumps(found, ensure_ascii=False))
+    print(json_line(found))
 
 
 def _show(

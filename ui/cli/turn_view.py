@@ -3,7 +3,6 @@
 import json
 
 from rich.console import Console
-from rich.markdown import Markdown as RichMarkdown
 from rich.text import Text
 
 from graphs.events import (
@@ -19,8 +18,9 @@ from graphs.events import (
     TokenEvent,
     ToolEvent,
 )
-from nebula.tool.render import to_markdown, visible
-from ui.cli.show import show_blocks
+from nebula.markup.text import visible
+from nebula.tool.render import to_markdown
+from ui.cli.show import show_blocks, written
 
 _MARKS = {"pending": "○", "running": "◐", "done": "●", "failed": "✗", "waiting": "◌"}
 
@@ -76,7 +76,7 @@ class TurnView:
         self._end_line()
         text = event.text.strip()
         if text and text != streamed.strip() and text not in self._shown_texts:
-            self._out.print(RichMarkdown(visible(event.text), hyperlinks=False), soft_wrap=False)
+            self._out.print(written(event.text), soft_wrap=False)
         key = json.dumps([block.model_dump() for block in event.blocks])
         if event.blocks and key not in self._shown_results:
             show_blocks(event.blocks, self._out)
@@ -89,9 +89,9 @@ class TurnView:
             told = ", ".join(
                 f"{k}={json.dumps(v, ensure_ascii=False)}" for k, v in event.arguments.items()
             )
-            self._out.print(Text(f"  ◐ {event.name}({visible(told)})", style="cyan"))
+            self._out.print(Text(f"  ◐ {visible(event.name)}({visible(told)})", style="cyan"))
             return
-        self._out.print(Text(f"  {_MARKS[event.status]} {event.name}", style="cyan"))
+        self._out.print(Text(f"  {_MARKS[event.status]} {visible(event.name)}", style="cyan"))
         if event.blocks:
             self._shown_results.add(json.dumps([block.model_dump() for block in event.blocks]))
             # Without a model, the answer is the result once more, in Markdown.
@@ -121,5 +121,5 @@ def _note(event: PlanEvent | StepEvent | JobEvent) -> str:
             return f"  {_MARKS[event.status]} {visible(event.name)}"
         case JobEvent():
             share = "" if event.progress is None else f" {event.progress:.0%}"
-            said = f"  {event.tool}: {event.state}{share} {visible(event.message)}".rstrip()
+            said = visible(f"  {event.tool}: {event.state}{share} {event.message}").rstrip()
             return f"{said}\n  Follow it: jarvis jobs follow {event.job_id}"

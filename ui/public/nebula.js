@@ -95,9 +95,22 @@ const plots = new ResizeObserver(() => {
   plots.timer = setTimeout(() => window.dispatchEvent(new Event("resize")), 120);
 });
 
+// A link says which host it leads to, unless its text does.
+function showTargets() {
+  for (const link of document.querySelectorAll('.message-content a[href^="http"], .tasklist a[href^="http"]')) {
+    const { host, href } = new URL(link.href);
+    const told = host === location.host || link.textContent.includes(host) ? "" : host;
+    if ((link.dataset.host ?? "") === told && link.title === href) continue;
+    link.dataset.host = told;
+    link.title = href;
+    link.rel = "noopener noreferrer";
+  }
+}
+
 new MutationObserver(() => {
   checkSignIn();
   keepDraft();
+  showTargets();
   for (const plot of document.querySelectorAll(".message-content:has(.js-plotly-plot):not([data-watched])")) {
     plot.dataset.watched = "";
     plots.observe(plot);
