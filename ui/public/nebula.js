@@ -98,6 +98,7 @@ const plots = new ResizeObserver(() => {
 // A link says which host it leads to, unless its text does.
 function showTargets() {
   for (const link of document.querySelectorAll('.message-content a[href^="http"], .tasklist a[href^="http"]')) {
+    if (!URL.canParse(link.href)) continue;
     const { host, href } = new URL(link.href);
     const told = host === location.host || link.textContent.includes(host) ? "" : host;
     if ((link.dataset.host ?? "") === told && link.title === href) continue;
