@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from nebula.policy.selectors import Kind
 from nebula.tool.context import Context
 from nebula.tool.definition import AnyTool, Audience, Effect, EffectKind, Tool
 from nebula.tool.registry import Registry
@@ -198,15 +199,16 @@ def _tool(line: str) -> AnyTool:
         return Ack(tool=name)
 
     kind = _EFFECTS[effect]
+    changes = kind is not Effect.READ
     return Tool(
         name=name,
         feature=feature,
         description=description,
-        permission=f"{feature}:{'read' if kind is Effect.READ else 'write'}",
+        permission=f"{feature}:{'write' if changes else 'read'}",
         effect=kind,
         kind=EffectKind.IDEMPOTENT,
         audience=Audience.EVERYONE,
-        selectors=tuple(model.model_fields)[:1] if kind is not Effect.READ else (),
+        selectors=dict.fromkeys(list(model.model_fields)[:1], Kind.WORDS) if changes else {},
         outside=False,
         confirm=False,
         timeout=30.0,

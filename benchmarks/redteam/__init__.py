@@ -1,0 +1,1 @@
+"""An assistant that obeys every instruction it reads, and what stands between it and harm."""
