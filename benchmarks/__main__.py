@@ -4,8 +4,8 @@
     python -m benchmarks p1 p2      # some; the other sections of the page stay as they are
     python -m benchmarks chaos      # real processes under random faults; see benchmarks/chaos
 
-A benchmark is a module `benchmarks/p<number>.py` (speed, quality) or `r<number>.py` (what must
-hold) whose docstring says what is measured and whose
+A benchmark is a module `benchmarks/p<number>.py` (speed, quality), `r<number>.py` (what must
+hold) or `s<number>.py` (what must not happen) whose docstring says what is measured and whose
 `main()` prints the result. Each runs in a process of its own.
 """
 
@@ -28,8 +28,8 @@ _INTRO = """# Benchmarks
 Made by `make bench` (`python -m benchmarks`); peers run in the same session on the same machine.
 Absolute times drift on shared machines: the ratios count. Goals are compared, never enforced.
 """
-_GOAL = re.compile(r"[pr]\d+")
-_SECTION = re.compile(r"<!-- ([pr]\d+) -->\n.*?<!-- /\1 -->\n", re.DOTALL)
+_GOAL = re.compile(r"[prs]\d+")
+_SECTION = re.compile(r"<!-- ([prs]\d+) -->\n.*?<!-- /\1 -->\n", re.DOTALL)
 
 
 def main() -> None:
