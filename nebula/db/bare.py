@@ -77,6 +77,7 @@ class BareConnections:
         self._options = options
         self._idle: list[AsyncConnection[TupleRow]] = []
         self._slots = asyncio.Semaphore(most)
+        self._kept = True
 
     @asynccontextmanager
     async def lend(self) -> AsyncIterator[Bare]:
@@ -86,13 +87,19 @@ class BareConnections:
             try:
                 yield Bare(connection)
             finally:
-                if connection.info.transaction_status is TransactionStatus.IDLE:
+                whole = connection.info.transaction_status is TransactionStatus.IDLE
+                if whole and self._kept:
                     self._idle.append(connection)
                 else:
                     await connection.close()
 
+    def open(self) -> None:
+        """Keep what is given back."""
+        self._kept = True
+
     async def close(self) -> None:
-        """Close every connection that is not lent."""
+        """Close every connection that is not lent; what is lent closes when it is given back."""
+        self._kept = False
         while self._idle:
             await self._idle.pop().close()
 

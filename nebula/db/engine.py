@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any
 
 from psycopg import Error as DriverError
-from sqlalchemy import make_url, text
+from sqlalchemy import event, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import (
     async_sessionmaker,
     create_async_engine,
 )
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from nebula.db.bare import Bare, BareConnections
 from nebula.db.documents import storable_json
@@ -55,6 +56,8 @@ class Database:
             connect_args=connect,
         )
         drop_closed_connections(self.engine)
+        self._closed = False
+        event.listen(self.engine.sync_engine.pool, "checkin", self._given_back)
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
         self._bare = BareConnections(self.conninfo, most=pool_size, **connect)
 
@@ -64,10 +67,13 @@ class Database:
         Raises:
             UpstreamUnavailable: when the database does not answer.
         """
+        self._closed = False
+        self._bare.open()
         await self.ping()
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection; one that is still lent closes when it is given back."""
+        self._closed = True
         await self._bare.close()
         await self.engine.dispose()
 
@@ -84,6 +90,11 @@ class Database:
     ) -> None:
         """Close the database."""
         await self.close()
+
+    def _given_back(self, _driver: Any, record: ConnectionPoolEntry) -> None:
+        """Close what comes back late: the engine forgets the pool that it belongs to."""
+        if self._closed:
+            record.invalidate()
 
     async def ping(self) -> None:
         """Raise UpstreamUnavailable when the database does not answer."""

@@ -2,6 +2,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
+from nebula.db.bare import bare_in
 from nebula.db.engine import Database
 from nebula.errors import InvalidInput, TimedOut, UpstreamUnavailable
 
@@ -79,3 +80,12 @@ def test_an_address_of_another_database_is_refused_with_an_example() -> None:
     with pytest.raises(InvalidInput) as caught:
         Database("mysql://root@localhost/db")
     assert "postgresql://" in caught.value.hint
+
+
+async def test_a_connection_given_back_after_the_end_is_closed(database_url: str) -> None:
+    database = await Database(database_url).__aenter__()
+    async with database.session() as session, database.bare() as bare:
+        lent = [(await bare_in(session))._connection, bare._connection]
+        await database.close()
+        assert not any(connection.closed for connection in lent)
+    assert all(connection.closed for connection in lent)
