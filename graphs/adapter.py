@@ -21,6 +21,7 @@ from nebula.auth.principal import Caller
 from nebula.errors import ApprovalRequired, NebulaError, NotFound, PermissionDenied, RateLimited
 from nebula.jobs.job import JobHandle
 from nebula.policy.labels import Label
+from nebula.secrets.redact import LIVE
 from nebula.tool.definition import AnyTool, Effect
 from nebula.tool.render import to_markdown
 from nebula.tool.result import Result
@@ -174,7 +175,7 @@ class _Call:
                 "name": self.name,
                 "agent": self.turn.caller.agent,
                 "status": status,
-                "arguments": dict(self.arguments),
+                "arguments": LIVE.value(dict(self.arguments)),
                 **more,
             }
         )

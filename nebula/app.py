@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nebula.llm.command.mode import CommandMode
     from nebula.llm.embedding import Embedder
     from nebula.llm.router import Router
+    from nebula.secrets.store import Secrets
     from nebula.services.directory import ServiceDirectory
     from nebula.services.nodes.registry import NodeRegistry
     from nebula.tool.approvals import Approvals
@@ -59,11 +60,15 @@ class Parts:
     jobs: "Jobs"
     schedules: "Schedules"
     commands: "CommandMode"
+    secrets: "Secrets"
     _feature_settings: dict[type[BaseSettings], BaseSettings] = field(default_factory=dict)
 
     def settings_of(self, cls: type[S]) -> S:
         """Return a feature's settings, read once per process."""
-        made = self._feature_settings.setdefault(cls, cls())
+        made = self._feature_settings.get(cls)
+        if made is None:
+            made = self._feature_settings.setdefault(cls, cls())
+            self.secrets.watch.know(made)
         assert isinstance(made, cls)
         return made
 

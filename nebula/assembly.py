@@ -18,6 +18,7 @@ from nebula.llm.command.open import command_model, open_commands
 from nebula.llm.embedding import Embedder
 from nebula.llm.open import open_router
 from nebula.llm.router import MakeCommandModel, Router
+from nebula.secrets.store import open_secrets
 from nebula.services.nodes.open import open_nodes
 from nebula.settings import Settings
 from nebula.tool.approvals import Approvals
@@ -35,6 +36,8 @@ async def assembled(
 ) -> Parts:
     """Open every part; the stack closes them again in reverse order."""
     db = await stack.enter_async_context(open_database(settings))
+    # Before anything that could write or send what it opens.
+    secrets = await stack.enter_async_context(open_secrets(db, settings))
     events = await stack.enter_async_context(Events(db))
     http, fetch = await _web(stack, settings, transport)
     gpu = await stack.enter_async_context(open_gpu(settings, http, db, events))
@@ -62,6 +65,7 @@ async def assembled(
         jobs=_jobs(db, events, tools, gpu),
         schedules=Schedules(db, tools),
         commands=commands,
+        secrets=secrets,
     )
 
 

@@ -1,5 +1,7 @@
 """Errors a caller may see; anything else is a bug, and callers get only its reference.
 
+Whatever an outside system said, no error holds a secret that this process knows.
+
 NebulaError
 ├── InvalidInput 422        ├── Conflict 409          ├── UpstreamUnavailable 503
 ├── NotAuthenticated 401    ├── ApprovalRequired 202  ├── UpstreamRejected 502
@@ -21,8 +23,11 @@ class NebulaError(Exception):
 
     def __init__(self, message: str = "", *, hint: str = "") -> None:
         """Take a message that is safe for anyone, and a hint that names the next step."""
-        super().__init__(message or (type(self).__doc__ or "").strip())
-        self.hint = hint
+        # Imported late: the terminal knows errors before it may load anything heavy.
+        from nebula.secrets.redact import hide
+
+        super().__init__(hide(message) or (type(self).__doc__ or "").strip())
+        self.hint = hide(hint)
 
     def payload(self) -> dict[str, object]:
         """Return the one error shape that every door shows."""
@@ -45,8 +50,10 @@ class InvalidInput(NebulaError):
         self, message: str = "", *, hint: str = "", fields: list[dict[str, str]] | None = None
     ) -> None:
         """Also take the fields at fault, each as {field, problem}."""
+        from nebula.secrets.redact import LIVE
+
         super().__init__(message, hint=hint)
-        self.fields = fields or []
+        self.fields = LIVE.value(fields or [])
 
     def payload(self) -> dict[str, object]:
         """Add the fields at fault to the error shape."""
@@ -168,8 +175,10 @@ class StoredError(NebulaError):
 
     def __init__(self, stored: dict[str, object]) -> None:
         """Take the error shape as it was recorded."""
+        from nebula.secrets.redact import LIVE
+
         super().__init__(str(stored.get("detail", "")), hint=str(stored.get("hint", "")))
-        self._stored = stored
+        self._stored = LIVE.value(stored)
         known = by_code(str(stored.get("code", "")))
         # The class decides these for every other error; here the record does.
         self.code, self.status = str(stored.get("code", "error")), known.status  # type: ignore[misc]

@@ -10,6 +10,8 @@ from typing import Any, Literal, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from nebula.secrets.redact import hide
+
 _HIDDEN = "[hidden]"
 _SECRET_NAME = re.compile(
     r"(?i)(^|[_\W-])(password|passwd|pwd|secret|token|cookie|authorization|credentials?"
@@ -103,10 +105,13 @@ def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
 
 
 def hide_secrets(text: str) -> str:
-    """Replace passwords in addresses, bearer and webhook tokens and known kinds of keys inside a text."""
+    """Replace the secrets that are known, and what looks like one, inside a text.
+
+    What looks like one: passwords in addresses, bearer and webhook tokens, known kinds of keys.
+    """
     return _SECRET_TEXT.sub(
         lambda found: (found["address"] or found["bearer"] or found["webhook"] or "") + _HIDDEN,
-        text,
+        hide(text),
     )
 
 

@@ -26,6 +26,10 @@ class Settings(BaseSettings):
         "console", description="For people, or for machines"
     )
     log_level: str = Field("INFO", description="DEBUG also tells of every request")
+    secrets_key: Literal["file", "keyring"] = Field(
+        "file",
+        description="Where the key of stored secrets is: secrets.key, or the system's keyring",
+    )
     service_map: Path = Field(Path("service-map.yml"), description="The service map's file")
     policy: Path = Field(
         Path("policy.yml"), description="The operator's policy; without the file the built-in rules"

@@ -11,6 +11,8 @@ import pytest
 from nebula.auth.principal import Caller, Principal, Role, Surface
 from nebula.auth.service import Auth
 from nebula.db.engine import Database
+from nebula.secrets.redact import LIVE
+from nebula.secrets.vault import USED
 from nebula.settings import Settings
 from tests import loopback
 from tests.database import TestServer, remove
@@ -51,6 +53,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     """Remember the run's id on the controller, which cleans up after all its workers."""
     node.config._nebula_run = node.workerinput["testrunuid"]
+
+
+@pytest.fixture(autouse=True)
+def _no_secrets_of_other_tests() -> Iterator[None]:
+    """Let no test's secrets be hidden in the texts of the next."""
+    yield
+    LIVE.forget(USED)
 
 
 @pytest.fixture(autouse=True)

@@ -28,6 +28,7 @@ from memory.turns import Answer, Turns, caller_of, principal_of
 from nebula.auth.principal import Caller
 from nebula.errors import InvalidInput, NebulaError, TooLarge
 from nebula.policy.labels import Label
+from nebula.secrets.redact import hide
 
 if TYPE_CHECKING:
     from nebula.app import App
@@ -71,7 +72,8 @@ class Jarvis:
             TooLarge: for one that is too long.
             NotFound: when the session is not the caller's.
         """
-        said = with_attachments(_checked(text), attachments)
+        # A secret that somebody pastes goes into no transcript.
+        said = hide(with_attachments(_checked(text), attachments))
         if attachments:
             caller = replace(caller, labels=caller.labels | {Label.OUTSIDE})
         async with self._door:

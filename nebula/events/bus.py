@@ -13,6 +13,7 @@ from nebula.db.engine import Database
 from nebula.errors import InvalidInput
 from nebula.events.event import Batch, Event
 from nebula.events.tail import CHANNEL, Tails
+from nebula.secrets.redact import LIVE
 
 __all__ = ["Batch", "Event", "Events"]
 
@@ -102,7 +103,7 @@ class Events:
         values = {
             "stream": stream,
             "kind": kind,
-            "data": storable_json(dict(data)),
+            "data": storable_json(LIVE.value(dict(data))),
             "owner": owner,
             "channel": CHANNEL,
         }
@@ -115,7 +116,7 @@ class Events:
     ) -> None:
         """Append events (stream, kind, data, owner) in one statement of a session's transaction."""
         rows = [
-            {"n": n, "stream": stream, "kind": kind, "data": dict(data), "owner": owner}
+            {"n": n, "stream": stream, "kind": kind, "data": LIVE.value(dict(data)), "owner": owner}
             for n, (stream, kind, data, owner) in enumerate(drafts)
         ]
         await session.scalar(_PUBLISH_ALL, {"drafts": storable_json(rows), "channel": CHANNEL})

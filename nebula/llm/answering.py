@@ -135,7 +135,7 @@ class Answering:
             limit = candidate.context
             if limit is not None and prompt.tokens() > limit:
                 raise AttemptFailed(Why.OVERFLOW, f"The model reads {limit} tokens at most")
-            source = candidate.place.provider.stream(candidate.model, prompt)
+            source = candidate.place.provider.stream(candidate.model, prompt.hidden())
             async with (
                 self.models.using(candidate.place.name, candidate.model, self.caller),
                 aclosing(_paced(source, self.models.limits)) as chunks,

@@ -1,10 +1,11 @@
 """What the router needs of a provider of language models."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nebula.llm.failure import AttemptFailed, Why
+from nebula.secrets.redact import LIVE
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -57,6 +58,12 @@ class Prompt:
     tools: Sequence[Mapping[str, Any]] = ()
     stop: Sequence[str] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def hidden(self) -> "Prompt":
+        """Return the request without any secret: models are told none, whatever they read."""
+        messages = [LIVE.value(message) for message in self.messages]
+        same = all(new is old for new, old in zip(messages, self.messages, strict=True))
+        return self if same else replace(self, messages=messages)
 
     def tokens(self) -> int:
         """Estimate the tokens from below: four characters each, as English text has."""

@@ -19,6 +19,7 @@ from nebula.llm.provider import AUTO, COMMAND, Provider, Ref
 from nebula.llm.settings import LlmSettings
 from nebula.llm.status import ProviderStatus, RouterStatus, TierStatus
 from nebula.llm.usage import Usage
+from nebula.secrets.redact import hide
 from nebula.settings import Settings
 
 if TYPE_CHECKING:
@@ -113,10 +114,11 @@ class Router:
             UpstreamUnavailable: when no provider has an embedding model; there is no fallback
                 to a model of other dimensions.
         """
+        hidden = [hide(text) for text in texts]
         for candidate in await self.candidates("embed"):
             try:
                 async with self.using(candidate.place.name, candidate.model, None):
-                    vectors = await candidate.place.provider.embed(candidate.model, texts)
+                    vectors = await candidate.place.provider.embed(candidate.model, hidden)
             except AttemptFailed as failure:
                 candidate.place.note(candidate.model, failure)
                 continue

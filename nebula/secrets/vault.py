@@ -1,29 +1,48 @@
-"""Seals short secrets with Fernet (AES-128-CBC and HMAC-SHA-256) for columns of the database."""
+"""Seals short secrets with Fernet (AES-128-CBC and HMAC-SHA-256) for columns of the database.
+
+A column that holds what a vault sealed is of type `bytea` and named `sealed` or `…_sealed`: a
+change of keys and the redaction of every process find it by that.
+"""
 
 import asyncio
-import contextlib
-import os
-import stat
+import hashlib
+import hmac
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cryptography.fernet import Fernet, InvalidToken
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from nebula.errors import Conflict
+from nebula.secrets.keys import KEY_FILE, KeyFile, KeyPlace, place_of
+from nebula.secrets.redact import LIVE
 
-KEY_FILE = "secrets.key"
+if TYPE_CHECKING:
+    from nebula.settings import Settings
+
+__all__ = ["KEY_FILE", "USED", "Vault"]
+
+USED = "used"
+"""What was sealed or opened in this process stays hidden until the process ends."""
 
 
 class Vault:
-    """Seals and opens secrets with the key file of a data folder; the first use makes the key."""
+    """Seals and opens secrets with the key of an installation; the first use makes the key."""
 
-    def __init__(self, home: Path) -> None:
-        """Take the data folder; nothing is read yet."""
-        self._path = home / KEY_FILE
+    def __init__(self, home: Path, place: KeyPlace | None = None) -> None:
+        """Take the data folder, and where the key is if not in its file; nothing is read yet."""
+        self._place = place or KeyFile(home)
+
+    @classmethod
+    def of(cls, settings: "Settings") -> "Vault":
+        """Return the vault that the settings describe."""
+        return cls(settings.home, place_of(settings.home, settings.secrets_key))
 
     async def seal(self, secret: str) -> bytes:
         """Encrypt a secret; the same secret looks different every time."""
-        fernet = await asyncio.to_thread(self._fernet)
-        return fernet.encrypt(secret.encode())
+        LIVE.know_also(USED, secret)
+        keys = await asyncio.to_thread(self.keys)
+        return self._fernets(keys).encrypt(secret.encode())
 
     async def open(self, sealed: bytes) -> str:
         """Decrypt what `seal` made.
@@ -31,46 +50,51 @@ class Vault:
         Raises:
             Conflict: when it was sealed with another key, or was damaged.
         """
-        fernet = await asyncio.to_thread(self._fernet)
-        try:
-            return fernet.decrypt(sealed).decode()
-        except InvalidToken as error:
+        secret = (await self.open_each([sealed]))[0]
+        if secret is None:
             raise Conflict(
                 "A stored secret cannot be opened with the key of this data folder",
-                hint=f"Put the {KEY_FILE} back that belongs to this database, or set the secret again.",
-            ) from error
+                hint=f"Put the key ({KEY_FILE}) back that belongs to this database, "
+                "or set the secret again.",
+            )
+        LIVE.know_also(USED, secret)
+        return secret
 
-    def _fernet(self) -> Fernet:
+    async def open_each(self, sealed: Iterable[bytes]) -> list[str | None]:
+        """Decrypt several; None stands for what cannot be opened with the present keys."""
+        tokens = list(sealed)
+        keys = await asyncio.to_thread(self._place.read) if tokens else []
+        if not keys:
+            return [None] * len(tokens)
+        fernets = self._fernets(keys)
+        return [_opened(fernets, token) for token in tokens]
+
+    async def fingerprint(self, secret: str) -> bytes:
+        """Return a keyed hash: equal secrets have equal ones, and nobody can guess from them."""
+        return fingerprint((await asyncio.to_thread(self.keys))[0], secret)
+
+    def keys(self) -> list[bytes]:
+        """Return the keys, made now when there is none; the first seals. Blocks."""
+        return self._place.read() or self._place.make()
+
+    def _fernets(self, keys: Iterable[bytes]) -> MultiFernet:
         try:
-            return Fernet(self._read())
+            return MultiFernet([Fernet(key) for key in keys])
         except ValueError as error:
             raise Conflict(
-                f"{self._path} does not hold a key",
-                hint="Put the right file back; a new key cannot open what the old one sealed.",
+                f"{self._place} does not hold a key",
+                hint="Put the right one back; a new key cannot open what the old one sealed.",
             ) from error
 
-    def _read(self) -> bytes:
-        try:
-            mode = stat.S_IMODE(self._path.stat().st_mode)
-        except FileNotFoundError:
-            return self._make()
-        if mode & 0o077:
-            self._path.chmod(0o600)
-        return self._path.read_bytes()
 
-    def _make(self) -> bytes:
-        """Write a new key for the owner's eyes only, whole or not at all."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self._path.with_name(f"{KEY_FILE}.{os.getpid()}.{os.urandom(4).hex()}")
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(Fernet.generate_key())
-                file.flush()
-                os.fsync(file.fileno())
-            # A link fails where another process was faster, and then its key holds.
-            with contextlib.suppress(FileExistsError):
-                os.link(draft, self._path)
-        finally:
-            draft.unlink()
-        return self._path.read_bytes()
+def fingerprint(key: bytes, secret: str) -> bytes:
+    """Return the keyed hash of a secret under one sealing key."""
+    own = hmac.digest(key, b"nebula fingerprint of secrets", hashlib.sha256)
+    return hmac.digest(own, secret.encode(), hashlib.sha256)
+
+
+def _opened(keys: MultiFernet, token: bytes) -> str | None:
+    try:
+        return keys.decrypt(token).decode()
+    except InvalidToken:
+        return None

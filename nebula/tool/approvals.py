@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from nebula.auth.principal import Caller, Principal, Surface
 from nebula.db.engine import Database
 from nebula.errors import Conflict, InvalidInput, NotFound, PermissionDenied
+from nebula.secrets.redact import hide
 from nebula.settings import Settings
 from nebula.tool.definition import AnyTool, Effect
 from nebula.tool.envelope import envelope_sha256
@@ -159,7 +160,7 @@ class Approvals:
                 raise Conflict(f"This approval is already {row.state.replace('_', ' ')}.")
             row.state = _STATES[decision]
             row.decided_by, row.decided_where = by.name, surface.value
-            row.comment = comment.strip()[:2000]
+            row.comment = hide(comment.strip())[:2000]
             row.decided_at = func.clock_timestamp()
             await session.flush()
             await session.refresh(row)

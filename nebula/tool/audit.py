@@ -11,6 +11,7 @@ from sqlalchemy import select, text
 
 from nebula.db.bare import Statements
 from nebula.db.engine import Database
+from nebula.secrets.redact import LIVE
 from nebula.tool.models import AuditHead, AuditRow
 
 _FIRST = b"\x00"
@@ -50,7 +51,7 @@ class Audit:
     async def append(self, session: Statements, line: Mapping[str, Any]) -> None:
         """Add a line in the caller's transaction; it commits with what it tells of."""
         payload = json.dumps(
-            {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), **line},
+            {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), **LIVE.value(dict(line))},
             ensure_ascii=True,
             sort_keys=True,
             default=str,

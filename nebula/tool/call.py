@@ -1,6 +1,6 @@
 """One call on its way through the executor, and how its end is put on record."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from nebula.auth.principal import Caller
 from nebula.errors import ApprovalRequired, Conflict, NebulaError, OutcomeUnknown
+from nebula.secrets.references import Versions
 from nebula.tool.definition import AnyTool, EffectKind
 from nebula.tool.envelope import shown_arguments
 from nebula.tool.ledger import CallKey
@@ -22,6 +23,8 @@ class Call:
     call_id: str
     tool: AnyTool | None = None
     values: BaseModel | None = None
+    secrets: Versions = field(default_factory=dict)
+    """The versions of the secrets that the arguments refer to."""
     key: CallKey | None = None
     """Set from the moment the call is on record as running."""
     cost: Decimal = Decimal(0)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 from nebula.auth.principal import Caller, Principal
+from nebula.secrets.redact import hide
 from nebula.tool.definition import Tool
 from nebula.tool.result import Result
 
@@ -85,6 +86,7 @@ class Context:
         steps: int | None = None,
     ) -> None:
         """Tell whoever waits how far this is; `fraction` is 0..1, or None when unknown."""
+        message = hide(message)
         if self.run is not None:
             self.run.progress(fraction, message, step=step, steps=steps)
         elif self.caller.progress is not None:
@@ -93,4 +95,4 @@ class Context:
     async def job_log(self, text: str) -> None:
         """Add lines to the log of the job this call is part of; elsewhere nobody keeps them."""
         if self.run is not None:
-            self.run.log(text)
+            self.run.log(hide(text))

@@ -7,12 +7,13 @@ import rfc8785
 from pydantic import BaseModel, SecretStr
 
 from nebula.auth.principal import Caller
+from nebula.secrets.references import Versions, shown
 from nebula.tool.definition import AnyTool
 
 
 def shown_arguments(values: BaseModel) -> dict[str, Any]:
-    """Return the arguments as JSON values with secrets masked; they may be stored and shown."""
-    return values.model_dump(mode="json")
+    """Return the arguments as JSON values with secrets masked and references kept: for records."""
+    return shown(values)
 
 
 def arguments_sha256(values: BaseModel, call_id: str) -> str:
@@ -21,17 +22,24 @@ def arguments_sha256(values: BaseModel, call_id: str) -> str:
 
 
 def envelope(
-    tool: AnyTool, values: BaseModel, caller: Caller, call_id: str, policy: str
+    tool: AnyTool,
+    values: BaseModel,
+    caller: Caller,
+    call_id: str,
+    *,
+    policy: str,
+    secrets: Versions,
 ) -> dict[str, Any]:
     """Return everything an approval covers; changing any of it makes another call.
 
-    `policy` is the version of the policy that asked.
+    `policy` is the version of the policy that asked, `secrets` the versions behind references.
     """
     return {
         "tool": tool.name,
         "schema": tool.schema_hash(),
         "arguments": shown_arguments(values),
         "sealed": _sealed(values, call_id),
+        "secrets": dict(secrets),
         "principal": caller.principal.id,
         "session": caller.session_id or "",
         "labels": sorted(caller.labels),

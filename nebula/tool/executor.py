@@ -35,6 +35,8 @@ from nebula.jobs.asked import owner_of
 from nebula.jobs.job import JobHandle, JobState, new_job_id
 from nebula.jobs.run import JobRun
 from nebula.policy.ask import Decision, Verdict
+from nebula.secrets.redact import LIVE
+from nebula.secrets.references import References, pinned
 from nebula.tool.approvals import Approval
 from nebula.tool.arguments import parse, problems
 from nebula.tool.bound import Bound
@@ -61,6 +63,7 @@ class Executor:
     def __init__(self, parts: Parts) -> None:
         """Take the parts that tools may reach."""
         self._parts = parts
+        self._references = References(parts.secrets)
         self._ledger = Ledger(parts.db)
         self._runs: dict[str, JobRun] = {}
         self._effects: set[asyncio.Timeout] = set()
@@ -184,6 +187,7 @@ class Executor:
         values = call.values = _validated(tool, arguments)
         decision = await judge.decide(tool, values, caller)
         _refuse_blocked(decision)
+        call.secrets = await self._references.check(tool, values, caller)
         call.as_job |= tool.background and caller.job_id is None
         if tool.effect is Effect.READ and not call.as_job:
             return await self._run(tool, values, caller, call.call_id)
@@ -265,7 +269,7 @@ class Executor:
             await parts.jobs.submit(
                 session,
                 tool,
-                values,
+                values if approval is None else pinned(values, call.secrets),
                 call.caller,
                 call.call_id,
                 priority=call.priority,
@@ -295,7 +299,14 @@ class Executor:
         self, call: Call, tool: AnyTool, values: BaseModel, decision: Decision
     ) -> Approval:
         """Return the approval to use; else raise what stands between."""
-        body = envelope(tool, values, call.caller, call.call_id, self._parts.judge.version)
+        body = envelope(
+            tool,
+            values,
+            call.caller,
+            call.call_id,
+            policy=self._parts.judge.version,
+            secrets=call.secrets,
+        )
         approvals = self._parts.approvals
         approval = await approvals.ask(tool, body, call.caller, call.call_id, decision.reason)
         if approval.sha256 != envelope_sha256(body):
@@ -318,7 +329,8 @@ class Executor:
     async def _run(self, tool: AnyTool, values: BaseModel, caller: Caller, call_id: str) -> Result:
         run = None if caller.job_id is None else self._runs.get(caller.job_id)
         context = Context(caller, call_id, self._parts, self.bound(caller, call_id), run)
-        fields = {name: getattr(values, name) for name in type(values).model_fields}
+        given = await self._references.follow(tool, values, caller, call_id)
+        fields = {name: getattr(given, name) for name in type(given).model_fields}
         try:
             async with self._time_for(tool) as limit:
                 result = await tool.fn(context, **fields)
@@ -333,7 +345,7 @@ class Executor:
             raise TimedOut(f"{tool.name} took over {tool.timeout:g} s.") from error
         if not isinstance(result, tool.output_model):
             raise TypeError(f"{tool.name} returned {type(result).__name__}")
-        return cast("Result", result)
+        return LIVE.model(cast("Result", result))
 
     @asynccontextmanager
     async def _time_for(self, tool: AnyTool) -> AsyncIterator[asyncio.Timeout]:

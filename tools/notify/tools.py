@@ -43,7 +43,7 @@ ChannelName = Annotated[
 
 
 def _channels(ctx: Context) -> Channels:
-    return Channels(ctx.parts.db, Vault(ctx.parts.settings.home), ctx.http)
+    return Channels(ctx.parts.db, Vault.of(ctx.parts.settings), ctx.http)
 
 
 @tool(

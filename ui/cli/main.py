@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from nebula.errors import NebulaError
-from ui.cli import gpu, node, policy
+from ui.cli import gpu, node, policy, secrets
 from ui.cli.exits import STOPPED, code_of, tell
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ app.add_typer(new_app, name="new")
 app.add_typer(node.app, name="node")
 app.add_typer(gpu.app, name="gpu")
 app.add_typer(policy.app, name="policy")
+app.add_typer(secrets.app, name="secrets")
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output")]
 ApprovalId = Annotated[str, typer.Argument(help="The approval's id, apr_…")]

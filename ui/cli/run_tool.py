@@ -14,6 +14,7 @@ from ui.cli.operator import Seat, seated
 from ui.cli.show import console, show_blocks
 
 if TYPE_CHECKING:
+    from nebula.tool.approvals import Answer
     from nebula.tool.result import Result
 
 
@@ -25,13 +26,17 @@ async def run_tool(
     as_json: bool,
     call_id: str = "",
     detach: bool = False,
+    approve: bool = False,
 ) -> None:
-    """Run a tool and show its result; one that became a job is followed, unless detached."""
+    """Run a tool and show its result; one that became a job is followed, unless detached.
+
+    With `approve` the operator has said yes on the command line already.
+    """
     from nebula.jobs.job import JobHandle
 
     async with seated() as seat:
         arguments = typed_arguments(seat.app.parts.registry.get(name), pairs, document)
-        result = await run_asking(seat, name, arguments, call_id=call_id)
+        result = await run_asking(seat, name, arguments, call_id=call_id, approve=approve)
         if isinstance(result, JobHandle):
             from ui.cli.jobs import follow_handle
 
@@ -43,7 +48,12 @@ async def run_tool(
 
 
 async def run_asking(
-    seat: Seat, name: str, arguments: Mapping[str, Any], *, call_id: str = ""
+    seat: Seat,
+    name: str,
+    arguments: Mapping[str, Any],
+    *,
+    call_id: str = "",
+    approve: bool = False,
 ) -> "Result":
     """Run a tool; when it needs a decision and a person is there, ask and go on.
 
@@ -56,9 +66,12 @@ async def run_asking(
     try:
         return await seat.app.executor.execute(name, arguments, caller=caller, call_id=call_id)
     except ApprovalRequired as waiting:
-        if not interactive():
+        if approve:
+            await _say_yes(seat, waiting.approval_id)
+        elif interactive():
+            await decide_here(seat, waiting.approval_id)
+        else:
             raise _left_waiting(waiting, call_id) from waiting
-        await decide_here(seat, waiting.approval_id)
         return await seat.app.executor.execute(name, arguments, caller=caller, call_id=call_id)
 
 
@@ -69,7 +82,15 @@ async def decide_here(seat: Seat, approval_id: str) -> None:
     err = console(error=True)
     draw_card(card.model_dump(mode="json"), err)
     decision, comment = ask_person(err)
-    await approvals.decide(
+    await _decide(seat, approval_id, decision, comment)
+
+
+async def _say_yes(seat: Seat, approval_id: str) -> None:
+    await _decide(seat, approval_id, "approve", "--yes")
+
+
+async def _decide(seat: Seat, approval_id: str, decision: "Answer", comment: str) -> None:
+    await seat.app.parts.approvals.decide(
         approval_id,
         decision=decision,
         by=seat.caller.principal,

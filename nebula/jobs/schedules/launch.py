@@ -3,18 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from nebula.auth.principal import Caller, Principal, Role, Surface
-from nebula.errors import InvalidInput, NotAuthenticated, NotFound
+from nebula.errors import InvalidInput, NotAuthenticated, NotFound, PermissionDenied
 from nebula.jobs.schedules.schedule import Schedule, Tick, TickState
 from nebula.jobs.schedules.ticker import Outcome, Ticker
 from nebula.policy.ask import Verdict
+from nebula.secrets.references import References, Versions, pinned
 from nebula.tool.arguments import problems
 from nebula.tool.definition import AnyTool
 from nebula.tool.envelope import envelope, envelope_sha256
@@ -31,6 +32,7 @@ class _Due:
     values: BaseModel
     caller: Caller
     call_id: str
+    secrets: Versions
 
 
 class Launcher:
@@ -52,7 +54,7 @@ class Launcher:
             return Outcome(TickState.REFUSED, problem=decision.reason)
         if decision.verdict is not Verdict.ALLOW:
             # Its own transaction: asked again under the same call id, it is the same question.
-            body = envelope(tick.tool, tick.values, tick.caller, tick.call_id, judge.version)
+            body = self._envelope(tick)
             approval = await self._parts.approvals.ask(
                 tick.tool, body, tick.caller, tick.call_id, decision.reason
             )
@@ -65,13 +67,13 @@ class Launcher:
         approvals = self._parts.approvals
         try:
             due = await self._due(schedule, tick.due_at)
-        except (InvalidInput, NotAuthenticated, NotFound) as error:
+        except (InvalidInput, NotAuthenticated, NotFound, PermissionDenied) as error:
             return Outcome(TickState.REFUSED, problem=str(error))
         approval = await approvals.of_call(due.caller.principal.id, due.call_id)
         if approval is None or approval.state == "pending":
             return None
         judge = self._parts.judge
-        body = envelope(due.tool, due.values, due.caller, due.call_id, judge.version)
+        body = self._envelope(due)
         if approval.state != "approved" or approval.sha256 != envelope_sha256(body):
             said = f": {approval.comment}" if approval.comment else "."
             problem = f"The approval was {approval.state.replace('_', ' ')}{said}"
@@ -80,7 +82,18 @@ class Launcher:
         if decision.verdict is Verdict.BLOCK:
             return Outcome(TickState.REFUSED, problem=decision.reason)
         await approvals.use(session, approval)
-        return await self._submit(session, schedule, due)
+        covered = replace(due, values=pinned(due.values, due.secrets))
+        return await self._submit(session, schedule, covered)
+
+    def _envelope(self, due: _Due) -> dict[str, Any]:
+        return envelope(
+            due.tool,
+            due.values,
+            due.caller,
+            due.call_id,
+            policy=self._parts.judge.version,
+            secrets=due.secrets,
+        )
 
     async def _submit(self, session: AsyncSession, schedule: Schedule, due: _Due) -> Outcome:
         job = await self._parts.jobs.submit(
@@ -106,7 +119,8 @@ class Launcher:
             raise problems(tool, error) from error
         owner = await self._owner(schedule)
         caller = Caller(owner, Surface.SCHEDULE, session_id=schedule.session_id)
-        return _Due(tool, values, caller, call_id_of(schedule.id, due))
+        secrets = await References(self._parts.secrets).check(tool, values, caller)
+        return _Due(tool, values, caller, call_id_of(schedule.id, due), secrets)
 
     async def _owner(self, schedule: Schedule) -> Principal:
         """Return the owner with what they may do now and could do when they made the schedule."""

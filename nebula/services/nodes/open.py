@@ -25,7 +25,7 @@ async def open_nodes(
 ) -> AsyncIterator[NodeRegistry]:
     """Hand out the registry, and have the observer read the cards of nodes from it."""
     async with node_http(transport) as http:
-        registry = NodeRegistry(db, Vault(settings.home), http, gpu.services, events)
+        registry = NodeRegistry(db, Vault.of(settings), http, gpu.services, events)
         gpu.broker.observer.remote = registry.readings
         registry.live_leases = live_leases
         yield registry

@@ -1,0 +1,20 @@
+"""An open App with stored secrets and tools that take them."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from nebula.app import App, open_app
+from nebula.settings import Settings
+from nebula.tool.registry import Registry
+from tests.nebula.secrets import samples
+
+VALUE = "v4lue-of-the-secret"
+
+
+@pytest.fixture
+async def lab(settings: Settings) -> AsyncIterator[App]:
+    samples.GOT.clear()
+    async with open_app(settings, registry=Registry(samples.ALL)) as app:
+        await app.parts.secrets.put("token", VALUE, by="ada")
+        yield app
