@@ -11,10 +11,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from nebula.sandbox.job import Limits
 
 _ROOT = Path("/sys/fs/cgroup")
 _PREFIX = "nebula-sandbox-"
+_log = structlog.get_logger(__name__)
 _numbers = itertools.count()
 
 
@@ -101,8 +104,11 @@ def group(place: Place, limits: Limits) -> Iterator[Group]:
         yield Group(folders)
     finally:
         for folder in folders:
-            with suppress(FileNotFoundError):
+            try:
                 folder.rmdir()
+            except OSError as error:
+                # Swept when Jarvis starts anew; the job's own outcome matters more.
+                _log.warning("a cgroup stays behind", group=str(folder), error=str(error))
 
 
 def sweep(place: Place) -> None:

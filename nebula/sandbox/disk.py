@@ -17,6 +17,8 @@ _RESERVE = 512 * 1024**2
 async def outgrown(folders: Sequence[Path], growth: int) -> None:
     """Return once the folders have grown by more than `growth` bytes, or the disk is nearly full."""
     loop = asyncio.get_running_loop()
+    if not folders:
+        await loop.create_future()  # nothing to watch: until this is cancelled
     before = await asyncio.to_thread(_size, folders)
     reserve = [min(_RESERVE, shutil.disk_usage(folder).free // 2) for folder in folders]
     while True:

@@ -1,5 +1,6 @@
 """Which layers of the sandbox this machine has, and what to install for one that is missing."""
 
+import asyncio
 import os
 import platform
 import subprocess
@@ -10,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from nebula.errors import SandboxUnavailable
-from nebula.sandbox import cgroup, landlock, seccomp
+from nebula.sandbox import cgroup, landlock, running, seccomp
 from nebula.sandbox.launch import PRLIMIT64
 
 _PROGRAMS = ("/usr/bin", "/bin", "/usr/local/bin")
@@ -50,13 +51,18 @@ def check_layers() -> list[Layer]:
     return judge(examine())
 
 
-def require_layers() -> Machine:
-    """Return what was found when every layer is there.
+async def whole() -> bool:
+    """Say whether every layer is there."""
+    return all(layer.there for layer in judge(await _found()))
+
+
+async def required() -> Machine:
+    """Return what was found when every layer is there, waiting only where it was never looked.
 
     Raises:
         SandboxUnavailable: names the layers that are missing and what to install.
     """
-    machine = examine()
+    machine = await _found()
     missing = [layer for layer in judge(machine) if not layer.there]
     if missing:
         raise SandboxUnavailable(
@@ -65,6 +71,10 @@ def require_layers() -> Machine:
             hint=" ".join(layer.next_step for layer in missing),
         )
     return machine
+
+
+async def _found() -> Machine:
+    return _examined() if _examined.cache_info().currsize else await asyncio.to_thread(examine)
 
 
 def examine() -> Machine:
@@ -147,6 +157,8 @@ def _examined() -> Machine:
     supported = sys.platform == "linux" and platform.machine() in PRLIMIT64
     bwrap, perl = (_find("bwrap"), _find("perl")) if supported else ("", "")
     place = cgroup.find_place() if supported else None
+    if supported:
+        running.sweep()
     if place:
         cgroup.sweep(place)
     return Machine(

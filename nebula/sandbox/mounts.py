@@ -7,7 +7,7 @@ from nebula.sandbox import landlock
 from nebula.sandbox.job import SCRATCH, Sandboxed
 from nebula.sandbox.landlock import Rule
 
-_OURS = Path(__file__).with_name("inside")
+OURS = Path(__file__).with_name("inside")
 _SHOWN_AT = "/run/sandbox"
 _OUR_ETC = ("passwd", "group", "hosts", "nsswitch.conf")
 _HOST_ETC = ("ld.so.cache", "alternatives")
@@ -25,7 +25,7 @@ def bubblewrap(job: Sandboxed) -> list[str]:
         "--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL",
     ]  # fmt: skip
     options += ["--ro-bind", "/usr", "/usr", *_aliases(), *_etc(job)]
-    options += ["--ro-bind", str(_OURS), _SHOWN_AT, "--proc", "/proc", "--dev", "/dev"]
+    options += ["--ro-bind", str(OURS), _SHOWN_AT, "--proc", "/proc", "--dev", "/dev"]
     for scratch in (str(SCRATCH), "/dev/shm"):  # noqa: S108
         options += ["--perms", "1777", "--size", str(job.limits.scratch), "--tmpfs", scratch]
     options += _paths(job)
@@ -90,4 +90,4 @@ def _paths(job: Sandboxed) -> list[str]:
 def _nothing(path: Path) -> Sequence[str]:
     if path.is_dir():
         return ("--size", "4096", "--perms", "555", "--tmpfs")
-    return ("--ro-bind", str(_OURS / "empty"))
+    return ("--ro-bind", str(OURS / "empty"))

@@ -6,15 +6,17 @@ There is no way to leave a layer out: where one is missing nothing runs.
 import asyncio
 import os
 import time
+from asyncio.subprocess import Process
+from collections.abc import Coroutine
 from contextlib import ExitStack, suppress
 
 from nebula.sandbox import cgroup, launch, mounts, seccomp
 from nebula.sandbox.cgroup import Group
 from nebula.sandbox.disk import outgrown
 from nebula.sandbox.job import Ended, Finished, Sandboxed, check
-from nebula.sandbox.layers import Machine, require_layers
+from nebula.sandbox.layers import Machine, required
 from nebula.sandbox.output import Kept, OnLine, keep
-from nebula.sandbox.running import Running
+from nebula.sandbox.running import OWNER, Running
 
 _DYING_SECONDS = 10.0
 
@@ -29,7 +31,7 @@ async def run(job: Sandboxed, *, on_line: OnLine | None = None) -> Finished:
         InvalidInput: when the job is malformed or its program is not to be seen inside.
     """
     check(job)
-    machine = await asyncio.to_thread(require_layers)
+    machine = await required()
     stdout, stderr = Kept(job.limits.output), Kept(job.limits.output)
     with ExitStack() as held:
         place = machine.place
@@ -37,22 +39,36 @@ async def run(job: Sandboxed, *, on_line: OnLine | None = None) -> Finished:
         report, reporting = _pipe(held)
         told, telling = _pipe(held)
         started = time.monotonic()
-        process = await _start(job, machine, group, (reporting, telling))
-        ended = await _follow(Running(process, told), job, (stdout, stderr), on_line)
+        running = await _started(_start(job, machine, group, (reporting, telling)), told)
+        ended = await _follow(running, job, (stdout, stderr), on_line)
         seconds = time.monotonic() - started
-        launch.check_report(os.read(report, 4096), job, stderr.all())
         if group and group.killed_for_memory():
             ended = Ended.OUT_OF_MEMORY
-    code = _as_shell(process.returncode or 0)
+        if ended is Ended.EXITED:
+            launch.check_report(os.read(report, 4096), job, stderr.all())
+    code = _as_shell(running.process.returncode or 0)
     if ended is Ended.EXITED and code > 128:
         ended = Ended.KILLED
     cut = stdout.cut or stderr.cut
     return Finished(ended, code, stdout.all(), stderr.all(), output_cut=cut, seconds=seconds)
 
 
+async def _started(start: Coroutine[None, None, Process], told: int) -> Running:
+    """Start a job; a cancel meanwhile waits for its process, or there would be none to end."""
+    starting = asyncio.create_task(start)
+    try:
+        return Running(await asyncio.shield(starting), told)
+    except asyncio.CancelledError:
+        process = await starting
+        reading = asyncio.create_task(process.communicate())
+        await Running(process, told).end()
+        await reading
+        raise
+
+
 async def _start(
     job: Sandboxed, machine: Machine, group: Group | None, pipes: tuple[int, int]
-) -> asyncio.subprocess.Process:
+) -> Process:
     rules = mounts.rules(job, machine.landlock)
     record = launch.record(job, rules, machine.landlock, in_cgroup=group is not None)
     # Through descriptors and not as arguments: everybody on this machine can read those.
@@ -66,7 +82,7 @@ async def _start(
         arguments = _filled("".join(f"{word}\0" for word in options).encode(), ours)
         return await asyncio.create_subprocess_exec(
             machine.bwrap, "--args", str(arguments), "--",
-            machine.perl, mounts.LAUNCHER, *map(str, (recorded, reporting, *doors)),
+            machine.perl, mounts.LAUNCHER, *map(str, (recorded, reporting, f"{OWNER}{os.getpid()}", *doors)),
             stdin=asyncio.subprocess.PIPE if job.stdin else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             pass_fds=(arguments, filtering, recorded, *pipes, *doors), env={}, cwd="/",
@@ -122,7 +138,7 @@ async def _follow(
 
 
 async def _served(
-    process: asyncio.subprocess.Process,
+    process: Process,
     stdin: bytes,
     kept: tuple[Kept, Kept],
     on_line: OnLine | None,

@@ -2,6 +2,8 @@
 
 import io
 import zipfile
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from docx import Document as WordDocument
@@ -10,10 +12,11 @@ from reportlab.pdfgen.canvas import Canvas
 
 from knowledge.chunk import TARGET, chunk
 from knowledge.document import Section
-from knowledge.load.isolated import read_safely
+from knowledge.load.isolated import parser_job, read_safely
 from knowledge.load.kinds import kind_of_name, kind_of_page
 from knowledge.load.read import Limits, read
 from nebula.errors import InvalidInput, TimedOut, TooLarge
+from nebula.sandbox.run import run
 
 LIMITS = Limits(max_characters=100_000, max_pages=20, max_unpacked=2_000_000)
 
@@ -183,6 +186,41 @@ async def test_a_pdf_that_is_only_locked_for_editing_is_read():
         encrypted(pdf("Open words"), ""), "pdf", "/d/a.pdf", LIMITS, seconds=60
     )
     assert "Open words" in document.sections[0].text
+
+
+@pytest.mark.sandbox
+async def test_a_parser_sees_no_file_of_this_machine(tmp_path, monkeypatch):
+    """Whatever a hostile file makes of the parser runs in this job."""
+    monkeypatch.setenv("NEBULA_CANARY", "canary")
+    (tmp_path / "secret").write_text("canary")
+    root = Path(__file__).parents[3]
+    job = parser_job(b"", LIMITS, 60)
+    source = f"""
+import os
+from pathlib import Path
+paths = [{str(tmp_path / "secret")!r}, "/etc/shadow", {str(root / "pyproject.toml")!r}]
+print([path for path in paths if Path(path).exists()], "NEBULA_CANARY" in os.environ)
+"""
+    finished = await run(replace(job, argv=(job.argv[0], "-c", source)))
+    assert finished.text == "[] False\n", finished.stderr
+
+
+@pytest.mark.sandbox
+async def test_where_the_sandbox_is_not_whole_files_are_read_without_it():
+    """Inside a sandbox no other can be made: a machine that lacks a layer."""
+    source = f"""
+import asyncio
+from knowledge.load.isolated import parser_job, read_safely
+from knowledge.load.read import Limits
+from nebula.sandbox.layers import whole
+body = bytes.fromhex({pdf("First words").hex()!r})
+print(asyncio.run(whole()))
+read = read_safely(body, "pdf", "/d/a.pdf", Limits(1000, 10, 1000), seconds=60)
+print(asyncio.run(read).sections[0].text)
+"""
+    job = parser_job(b"", LIMITS, 60)
+    finished = await run(replace(job, argv=(job.argv[0], "-c", source)))
+    assert finished.text.split() == ["False", "First", "words"], finished.stderr
 
 
 async def test_a_parser_that_takes_too_long_is_stopped():

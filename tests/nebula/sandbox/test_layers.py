@@ -1,12 +1,13 @@
 """Which layers are there, and the tables behind them."""
 
 import ctypes
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from nebula.sandbox import cgroup, landlock, seccomp
+from nebula.sandbox import cgroup, landlock, mounts, seccomp
 from nebula.sandbox.layers import Machine, check_layers, judge
 from nebula.sandbox.output import Kept
 
@@ -40,6 +41,12 @@ def test_a_missing_layer_names_what_to_install(
 ) -> None:
     judged = {each.name: each for each in judge(replace(_WHOLE, **changed))}
     assert not judged[layer].there and step in judged[layer].next_step
+
+
+def test_the_launcher_compiles_without_a_warning() -> None:
+    command = ["perl", "-Mstrict", "-Mwarnings=FATAL,all", "-c", str(mounts.OURS / "launch.pl")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stderr.endswith("syntax OK\n"), done.stderr
 
 
 def test_a_whole_machine_lacks_nothing() -> None:

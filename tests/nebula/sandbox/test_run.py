@@ -5,6 +5,7 @@ import os
 import platform
 import secrets
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +13,9 @@ import psutil
 import pytest
 
 from nebula.errors import InvalidInput, SandboxUnavailable
+from nebula.sandbox import running
 from nebula.sandbox.job import Ended, Finished, Limits, Sandboxed
-from nebula.sandbox.layers import require_layers
+from nebula.sandbox.layers import examine
 from nebula.sandbox.python import interpreter
 from nebula.sandbox.run import run
 
@@ -114,6 +116,11 @@ async def test_what_takes_too_long_is_ended_with_its_children(marker: str) -> No
     assert not processes(marker)
 
 
+async def test_no_time_at_all_is_a_time_out() -> None:
+    finished = await shell("echo ran", limits=Limits(seconds=0.0))
+    assert finished.ended is Ended.TIMED_OUT
+
+
 async def test_a_daemon_does_not_outlive_its_job(marker: str) -> None:
     finished = await python(f"""
 import os, sys, time
@@ -148,8 +155,72 @@ async def test_cancelling_ends_everything(marker: str) -> None:
     assert not processes(marker)
 
 
+@pytest.mark.parametrize("turns", [*range(1, 12), 20, 40])
+async def test_cancelling_at_any_moment_leaves_nothing(marker: str, turns: int) -> None:
+    place = examine().place
+    job = Sandboxed(("/bin/sh", "-c", f"sleep 1000 # {marker}"))
+    task = asyncio.create_task(run(job))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not processes(marker)
+    assert not place or not list(place.pids.glob(f"nebula-sandbox-{os.getpid()}-*"))
+
+
+async def test_a_job_ends_with_the_process_that_started_it(marker: str) -> None:
+    source = f"""
+import asyncio
+from nebula.sandbox.job import Sandboxed
+from nebula.sandbox.run import run
+async def told(line):
+    print(line, flush=True)
+job = Sandboxed(("/bin/sh", "-c", "echo begun; sh -c 'sleep 1000 # {marker}'; true"))
+asyncio.run(run(job, on_line=told))
+"""
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", source, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[3]
+    )
+    assert parent.stdout is not None
+    assert await asyncio.wait_for(parent.stdout.readline(), 20) == b"begun\n"
+    children = [psutil.Process(pid) for pid in processes(marker)]
+    parent.kill()
+    await parent.wait()
+    _, alive = await asyncio.to_thread(psutil.wait_procs, children, 20)
+    assert children and not alive
+
+
+async def test_nothing_runs_on_when_its_starter_is_killed_at_any_moment(marker: str) -> None:
+    source = f"""
+import asyncio
+from nebula.sandbox.job import Sandboxed
+from nebula.sandbox.layers import examine
+from nebula.sandbox.run import run
+examine()
+print("begun", flush=True)
+asyncio.run(run(Sandboxed(("/bin/sh", "-c", "sleep 1000 # {marker}"))))
+"""
+    for milliseconds in range(0, 30, 6):
+        parent = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", source, stdout=asyncio.subprocess.PIPE,
+            cwd=Path(__file__).parents[3],
+        )  # fmt: skip
+        assert parent.stdout is not None
+        assert await parent.stdout.readline() == b"begun\n"
+        await asyncio.sleep(milliseconds / 1000)
+        parent.kill()
+        await parent.wait()
+    left = [p for p in psutil.process_iter(["name"]) if p.info["name"] == "bwrap"]
+    await asyncio.to_thread(psutil.wait_procs, left, 0.5)
+    running.sweep()
+    await asyncio.to_thread(psutil.wait_procs, left, 5)
+    assert not processes(marker)
+    assert not [p for p in left if p.is_running() and p.ppid() == 1]
+
+
 async def test_nothing_is_left_of_many_jobs_at_once() -> None:
-    place = require_layers().place
+    place = examine().place
     descriptors = len(list(Path("/proc/self/fd").iterdir()))
     done = await asyncio.gather(*(shell(f"exit {number}") for number in range(8)))
     assert [finished.exit_code for finished in done] == list(range(8))
@@ -162,7 +233,7 @@ async def test_memory_of_all_processes_together_is_bounded() -> None:
     source = "import time\nheld = bytearray(300 * 1024**2)\nprint('managed')"
     finished = await python(source, limits=Limits(memory=128 * _MIB))
     assert "managed" not in finished.text
-    if require_layers().place:
+    if examine().place:
         assert finished.ended is Ended.OUT_OF_MEMORY
     else:
         assert b"MemoryError" in finished.stderr
