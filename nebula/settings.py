@@ -83,6 +83,9 @@ class Settings(BaseSettings):
     workers: int = Field(
         4, ge=0, le=64, description="Jobs that `jarvis up` runs at once; 0 leaves them to others"
     )
+    jobs_kept_days: float = Field(
+        30.0, gt=0, description="How long the record of a job that ended is kept"
+    )
     max_body_bytes: int = Field(32 * 1024 * 1024, description="The largest request body")
 
     @property

@@ -53,6 +53,8 @@ class JobRow(Base):
     """From when on its row in the queue must be there."""
     progress: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     waits_because: Mapped[str] = mapped_column(Text, server_default="")
+    waits_for: Mapped[str | None] = mapped_column(Text)
+    """The approval that it cannot go on without."""
     result: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     error: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     artefacts: Mapped[list[str]] = mapped_column(JSONB, server_default="[]")
@@ -71,6 +73,8 @@ class JobRow(Base):
         CheckConstraint(f"state in ({_STATES})", name="state"),
         Index("ix_jobs_owner", "owner_id", "created_at"),
         Index("ix_jobs_open", "state", postgresql_where="state in ('queued', 'running')"),
+        Index("ix_jobs_waits_for", "waits_for", postgresql_where="waits_for IS NOT NULL"),
+        Index("ix_jobs_finished", "finished_at", postgresql_where="finished_at IS NOT NULL"),
     )
 
 

@@ -124,18 +124,32 @@ class Moves:
         because: str,
         delay_seconds: float = 0.0,
         more_attempts: int = 0,
+        waits_for: str | None = None,
         stopped: bool = True,
     ) -> Job | None:
-        """Queue a job whose run ended in the open; `more_attempts` is for runs not its own fault."""
+        """Queue a job whose run ended in the open; `more_attempts` is for runs not its own fault.
+
+        One that waits for an approval is queued when that is answered.
+        """
         values = {"max_attempts": JobRow.max_attempts + more_attempts, **_waiting(because)}
+        if waits_for is not None:
+            values |= {"waits_for": waits_for, "queue_id": None, "queued_at": None}
         row = await self._of_run(session, run, values)
         if row is None:
             return None
         await self._released(session, row, stopped=stopped)
-        await queue.enqueue(session, run.job_id, delay_seconds=delay_seconds)
+        if waits_for is None:
+            await queue.enqueue(session, run.job_id, delay_seconds=delay_seconds)
         job = shown(row)
         await announce(session, job.id)
         return job
+
+    async def answered(self, session: AsyncSession, job_id: str) -> None:
+        """Queue a job whose approval was answered: it goes on, or learns that it may not."""
+        parked = update(JobRow).where(JobRow.id == job_id, JobRow.state == "queued")
+        await session.execute(parked.values(waits_for=None, waits_because=""))
+        await queue.enqueue(session, job_id)
+        await announce(session, job_id)
 
     async def lost(self, session: AsyncSession, run: Run, *, because: str) -> Job | None:
         """Queue a job again whose worker died: its GPU is freed when the gate finds that safe."""
@@ -165,6 +179,7 @@ class Moves:
             "state": ending.state.value,
             "error": ending.error,
             "waits_because": "",
+            "waits_for": None,
             "finished_at": func.clock_timestamp(),
             **(more or {}),
         }

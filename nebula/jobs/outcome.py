@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 from enum import Enum
 
-from nebula.errors import Conflict, NebulaError, OutcomeUnknown
+from nebula.errors import ApprovalRequired, Conflict, NebulaError, OutcomeUnknown
 from nebula.jobs.job import Job, JobState
 from nebula.jobs.moves import Ending
 from nebula.jobs.run import Trace
@@ -31,6 +31,8 @@ class Again:
     because: str
     delay_seconds: float = 0.0
     more_attempts: int = 0
+    waits_for: str | None = None
+    """Not before this approval was answered."""
 
 
 def after_failure(
@@ -40,6 +42,10 @@ def after_failure(
 
     Tried again is what may pass, where the effect may be repeated.
     """
+    if isinstance(error, ApprovalRequired):
+        # What it did through calls is on record and told again; so it may begin again.
+        why = f"It waits for a person to approve {error}"
+        return Again(why, more_attempts=1, waits_for=error.approval_id)
     wait = _wait(first_wait, job.attempts)
     may_pass = error.retryable or isinstance(error, OutcomeUnknown)
     if may_pass and not trace.started:

@@ -33,6 +33,16 @@ _DEAD_WORKERS = text(
     """  # noqa: S608 - only our own constants
 )
 
+# An approval that is gone, or that expired unseen, is an answer too.
+_ANSWERED = text(
+    """
+    SELECT j.id FROM jobs j LEFT JOIN approvals a ON a.id = j.waits_for
+    WHERE j.waits_for IS NOT NULL AND j.state = 'queued'
+    AND (a.id IS NULL OR a.state <> 'pending' OR a.expires_at <= clock_timestamp())
+    LIMIT :most FOR UPDATE OF j SKIP LOCKED
+    """
+)
+
 # A row that a live worker holds counts as there: that worker is about to claim the job.
 _ROWLESS = text(
     f"""
@@ -80,6 +90,8 @@ async def recover(app: App, session: AsyncSession, pace: Pace) -> int:
     rowless = list(await session.scalars(_ROWLESS, limits))
     for job_id in rowless:
         await queue.enqueue(session, job_id)
+    for job_id in list(await session.scalars(_ANSWERED, {"most": _AT_ONCE})):
+        await app.parts.jobs.moves.answered(session, job_id)
     await session.execute(_SWEEP, limits)
     await session.execute(_FORGET_WORKERS)
     return len(orphans) + len(rowless)

@@ -172,6 +172,7 @@ async def settle(
             because=next_.because,
             delay_seconds=next_.delay_seconds,
             more_attempts=next_.more_attempts,
+            waits_for=next_.waits_for,
             stopped=stopped,
         )
         return

@@ -21,6 +21,7 @@ from sqlalchemy import text
 from nebula.app import App
 from nebula.db.engine import Database
 from nebula.errors import NebulaError
+from nebula.jobs.forgetting import keep_forgetting
 from nebula.jobs.moves import Run
 from nebula.jobs.outcome import Broken
 from nebula.jobs.pace import Pace
@@ -206,6 +207,9 @@ async def open_worker(
         living = [
             asyncio.create_task(worker.live(), name="job heartbeat"),
             asyncio.create_task(worker.hear_cancels(), name="job cancels"),
+            asyncio.create_task(
+                keep_forgetting(db, app.parts.settings.jobs_kept_days), name="job caretaker"
+            ),
         ]
         try:
             yield worker

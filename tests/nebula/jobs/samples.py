@@ -134,7 +134,30 @@ async def sample_plain(ctx: Context, name: Name) -> Made:
     return await _work(ctx, name)
 
 
+@tool(effect=Effect.WRITE, examples=SAYS, selectors=["name"])
+async def sample_once(ctx: Context, name: Name) -> Made:
+    """Do what nobody can look up, at once."""
+    return await _work(ctx, name)
+
+
+@tool(effect=Effect.DESTRUCTIVE, examples=SAYS, selectors=["name"])
+async def sample_wipe(ctx: Context, name: Name) -> Made:
+    """Wipe a thing at once."""
+    return await _work(ctx, name)
+
+
+@tool(effect=Effect.WRITE, background=True, examples=SAYS, selectors=["name"], timeout=60)
+async def sample_careful(ctx: Context, name: Name) -> Made:
+    """Work in three steps, of which a person must allow the last."""
+    await ctx.calls.call(sample_plain, name=f"first of {name}")
+    await ctx.calls.call(sample_once, name=f"second of {name}")
+    return await ctx.calls.call(sample_wipe, name=f"third of {name}")
+
+
 ALL = [
+    sample_once,
+    sample_wipe,
+    sample_careful,
     sample_idempotent,
     sample_keyed,
     sample_opaque,
