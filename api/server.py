@@ -13,6 +13,7 @@ from starlette.routing import Route
 from api import (
     approval_page,
     approvals,
+    audit,
     chat,
     conversations,
     events,
@@ -57,11 +58,14 @@ def create_server(
         from nebula.app import open_app
         from nebula.jobs.schedules.launch import ticking
         from nebula.jobs.worker import open_worker
+        from nebula.tool.audit.anchoring import anchoring
 
         async with AsyncExitStack() as stack:
             app = await stack.enter_async_context(
                 open_app(settings, registry=registry, http_transport=http_transport)
             )
+            # Ends last, when nothing more is written to the log.
+            await stack.enter_async_context(anchoring(app.parts.db, app.parts.audit, settings))
             jarvis = await stack.enter_async_context(open_jarvis(app))
             await stack.enter_async_context(mcp_app.lifespan(mcp_app))
             server.state.doors = api.state.doors = Doors(app, jarvis)
@@ -93,6 +97,7 @@ def _api(registry: Registry) -> FastAPI:
         tools.router,
         approvals.router,
         approval_page.router,
+        audit.router,
         conversations.router,
         chat.router,
         events.router,

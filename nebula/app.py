@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from nebula.services.directory import ServiceDirectory
     from nebula.services.nodes.registry import NodeRegistry
     from nebula.tool.approvals import Approvals
-    from nebula.tool.audit import Audit
+    from nebula.tool.audit.log import Audit
     from nebula.tool.executor import Executor
     from nebula.tool.judge import Judge
     from nebula.tool.limits import Limits

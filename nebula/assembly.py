@@ -22,7 +22,7 @@ from nebula.secrets.store import open_secrets
 from nebula.services.nodes.open import open_nodes
 from nebula.settings import Settings
 from nebula.tool.approvals import Approvals
-from nebula.tool.audit import Audit
+from nebula.tool.audit.log import Audit
 from nebula.tool.judge import open_judge
 from nebula.tool.limits import open_limits
 from nebula.tool.registry import Registry

@@ -41,6 +41,11 @@ class Settings(BaseSettings):
     database_url: str = Field(
         "", validation_alias=_named("DATABASE_URL", "database_url"), description="Own PostgreSQL"
     )
+    database_owner_url: str = Field(
+        "",
+        validation_alias=_named("DATABASE_OWNER_URL", "database_owner_url"),
+        description="The same as the role that migrates, when the program has one of its own",
+    )
     redis_url: str = Field(
         "",
         validation_alias=_named("REDIS_URL", "redis_url"),
@@ -86,7 +91,20 @@ class Settings(BaseSettings):
     jobs_kept_days: float = Field(
         30.0, gt=0, description="How long the record of a job that ended is kept"
     )
+    audit_anchor_file: Path | None = Field(
+        None, description="Where the audit log is anchored; else audit-anchors.jsonl in the home"
+    )
+    audit_anchor_key: SecretStr = Field(
+        SecretStr(""), description="Signs the anchors, so that nobody without it can make them"
+    )
+    audit_anchor_minutes: float = Field(10.0, gt=0, description="Anchor after this long at most")
+    audit_anchor_lines: int = Field(1000, ge=1, description="Anchor after so many lines at most")
     max_body_bytes: int = Field(32 * 1024 * 1024, description="The largest request body")
+
+    @property
+    def anchors(self) -> Path:
+        """Return the file of the audit log's anchors."""
+        return self.audit_anchor_file or self.home / "audit-anchors.jsonl"
 
     @property
     def link(self) -> str:

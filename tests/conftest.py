@@ -101,14 +101,18 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, database_url: str) -> Settings:
-    """Give settings with a home and database of this test, and no model anywhere."""
+def settings(tmp_path: Path, database_url: str, postgres: TestServer) -> Settings:
+    """Give settings with a home and database of this test, and no model anywhere.
+
+    The program works as a role of its own, as on a real machine; `database` is the owner's.
+    """
     home = tmp_path / "home"
     home.mkdir()
     return Settings(
         _env_file=None,
         home=home,
-        database_url=database_url,
+        database_url=postgres.as_app(database_url),
+        database_owner_url=database_url,
         ollama_host="http://ollama.test",
         openai_base_url="http://openai.test/v1",
         service_map=home / "service-map.yml",

@@ -69,9 +69,9 @@ def folder_of(run: str) -> Path:
     return (memory if roomy else disk) / name
 
 
-async def _filled(address: str) -> None:
+async def _filled(address: str, app: str) -> None:
     """Migrate, and keep the vectors of the real tools: making them takes seconds of every core."""
-    await migrate(address)
+    await migrate(address, app=app)
     async with Database(address) as database:
         await ToolIndex(Registry.discover("tools", "graphs"), _Remembering(), database).warm()
 
@@ -136,7 +136,7 @@ class TestServer:
         building = f"{_TEMPLATE}_building"
         self._admin.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(building)))
         self._create(building, "template1")
-        asyncio.run(_filled(self._address(building)))
+        asyncio.run(_filled(self._address(building), self.as_app(self._address(building))))
         rename = sql.SQL("ALTER DATABASE {} RENAME TO {}")
         self._admin.execute(rename.format(sql.Identifier(building), sql.Identifier(_TEMPLATE)))
 
@@ -147,6 +147,11 @@ class TestServer:
     def _has(self, name: str) -> bool:
         found = self._admin.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
         return found.fetchone() is not None
+
+    def as_app(self, url: str) -> str:
+        """Return a database's address as the role that the program works as."""
+        app = make_url(self._server.app_url).set(database=make_url(url).database)
+        return app.render_as_string(hide_password=False)
 
     def _address(self, name: str) -> str:
         return make_url(self._server.url).set(database=name).render_as_string(hide_password=False)

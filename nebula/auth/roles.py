@@ -26,7 +26,7 @@ ROLES: dict[Role, Grant] = {
     Role.ADMIN: Grant(frozenset({"*:*"})),
     Role.DEVELOPER: Grant(
         frozenset({"*:read", "*:write"}),
-        denied=frozenset({"users:write", "users:admin", "secrets:*"}),
+        denied=frozenset({"users:write", "users:admin", "secrets:*", "audit:*"}),
     ),
     Role.VIEWER: Grant(
         # What Jarvis remembers of a person is that person's own, and so are their jobs.

@@ -4,21 +4,23 @@ import json
 from typing import Any
 
 _NUL = "\x00"
+_REPLACED = "\N{REPLACEMENT CHARACTER}"
 
 
 def storable_json(value: Any) -> str:
     """Encode a document, without what jsonb refuses: NUL characters and lone surrogates."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     if "\\u0000" in text:
-        text = json.dumps(_without_nul(value), ensure_ascii=False, separators=(",", ":"))
+        text = json.dumps(storable(value), ensure_ascii=False, separators=(",", ":"))
     return text.encode("utf-8", "replace").decode()
 
 
-def _without_nul(value: Any) -> Any:
+def storable(value: Any) -> Any:
+    """Return a document with those characters replaced."""
     if isinstance(value, str):
-        return value.replace(_NUL, "\N{REPLACEMENT CHARACTER}")
+        return value.replace(_NUL, _REPLACED).encode("utf-8", "replace").decode()
     if isinstance(value, dict):
-        return {_without_nul(key): _without_nul(inner) for key, inner in value.items()}
+        return {storable(key): storable(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nul(inner) for inner in value]
+        return [storable(inner) for inner in value]
     return value

@@ -27,7 +27,9 @@ from nebula.db.unprivileged import account_for, let_through
 from nebula.errors import Conflict, UpstreamUnavailable
 
 _SUPERUSER = "postgres"
-_ROLE = "nebula"
+_OWNER = "nebula"
+_APP = "jarvis_app"
+_DATABASE = "nebula"
 _PORT = 5432  # names the socket file only; nothing listens on TCP
 _SOCKET_PATH_LIMIT = 107
 _LOG_LIMIT = 8 * 1024 * 1024
@@ -61,8 +63,13 @@ class EmbeddedPostgres:
 
     @property
     def url(self) -> str:
-        """Return the address of the program's database, with the password of its plain role."""
-        return self._url(_ROLE, _ROLE)
+        """Return the address of the program's database as its owner, who migrates it."""
+        return self._url(_OWNER, _DATABASE)
+
+    @property
+    def app_url(self) -> str:
+        """Return the same as the program's own role, which may not change the audit log."""
+        return self._url(_APP, _DATABASE)
 
     @property
     def admin_url(self) -> str:
@@ -152,7 +159,7 @@ class EmbeddedPostgres:
             shutil.rmtree(self.data)  # a first start that was cut off: there is no PG_VERSION
         self.data.mkdir(mode=0o700)
         self._give(self.data)
-        passwords = {name: secrets.token_urlsafe(24) for name in (_SUPERUSER, _ROLE)}
+        passwords = {name: secrets.token_urlsafe(24) for name in (_SUPERUSER, _OWNER, _APP)}
         _write_private(self.root / "passwords.json", json.dumps(passwords))
         handed = self.root / "initdb.password"
         _write_private(handed, passwords[_SUPERUSER])
@@ -227,18 +234,31 @@ class EmbeddedPostgres:
                 return
 
     def _make_database(self) -> None:
-        """Make the plain role and its database; a start that was cut off is completed."""
+        """Make the plain roles and the database; a start that was cut off is completed."""
         with psycopg.connect(self.admin_url, autocommit=True, connect_timeout=10) as admin:
-            if admin.execute("SELECT 1 FROM pg_database WHERE datname = %s", [_ROLE]).fetchone():
+            for role in (_OWNER, _APP):
+                self._make_role(admin, role)
+            made = "SELECT 1 FROM pg_database WHERE datname = %s"
+            if admin.execute(made, [_DATABASE]).fetchone():
                 return
-            role = sql.Identifier(_ROLE)
-            if not admin.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [_ROLE]).fetchone():
-                password = sql.Literal(self._passwords()[_ROLE])
-                admin.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, password))
             # vector needs a superuser; in the template, every later database has it.
             with psycopg.connect(self._url(_SUPERUSER, "template1"), autocommit=True) as template:
                 template.execute("CREATE EXTENSION IF NOT EXISTS vector")
-            admin.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(role, role))
+            database, owner = sql.Identifier(_DATABASE), sql.Identifier(_OWNER)
+            admin.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(database, owner))
+
+    def _make_role(self, admin: psycopg.Connection, role: str) -> None:
+        passwords = self._passwords()
+        known = role in passwords
+        if not known:  # a data folder of a version that had fewer roles
+            passwords[role] = secrets.token_urlsafe(24)
+            _write_private(self.root / "passwords.json", json.dumps(passwords))
+        there = admin.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone()
+        if known and there:
+            return
+        verb = sql.SQL("ALTER" if there else "CREATE")
+        name, password = sql.Identifier(role), sql.Literal(passwords[role])
+        admin.execute(sql.SQL("{} ROLE {} LOGIN PASSWORD {}").format(verb, name, password))
 
     # Addresses
 
@@ -261,10 +281,12 @@ def _shared_memory_conf() -> dict[str, str]:
 
 
 def _write_private(path: Path, text: str) -> None:
-    path.unlink(missing_ok=True)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    draft = path.with_name(f".{path.name}.draft")
+    draft.unlink(missing_ok=True)
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)
+    draft.replace(path)
 
 
 def _works_in(process: psutil.Process, folder: Path) -> bool:

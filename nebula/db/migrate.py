@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from nebula.db.base import Base
 from nebula.db.engine import plain_url
 from nebula.db.errors import translated
+from nebula.db.roles import let_work
 from nebula.errors import UpstreamUnavailable
 from nebula.packages import checkout, folders_named, modules_named
 
@@ -32,26 +33,33 @@ _LIBRARIES = {
 _log = structlog.get_logger(__name__)
 
 
-async def migrate(url: str) -> None:
+async def migrate(url: str, *, app: str = "") -> None:
     """Apply every missing migration, then let the libraries set up their own schemas.
+
+    `app` is the address of the role that the program works as, if it is another one.
 
     Raises:
         UpstreamUnavailable: when the database does not answer or lacks an extension.
     """
-    await asyncio.to_thread(upgrade, url)
+    if await asyncio.to_thread(upgrade, url):
+        return
     for schema, (module, function) in _LIBRARIES.items():
         if _exists(module):
             set_up = getattr(importlib.import_module(module), function)
             await set_up(plain_url(url))
             _log.debug("schema_set_up", schema=schema)
+    await let_work(url, app or url)
 
 
-def upgrade(url: str) -> None:
-    """Apply every missing migration of our own branches."""
+def upgrade(url: str) -> bool:
+    """Apply every missing migration of our own branches.
+
+    Say whether that was all: this role may make nothing, and its owner has made everything.
+    """
     try:
         with _connection(url) as connection:
             if at_head(connection):
-                return
+                return _is_made_by_others(connection)
             connection.exec_driver_sql(f"SELECT pg_advisory_lock({_LOCK})")
             connection.commit()
             for target in (_FIRST, "heads"):
@@ -59,6 +67,7 @@ def upgrade(url: str) -> None:
                 # With nothing to apply, looking has begun a transaction that the next one would
                 # take for its caller's, and leave open.
                 connection.commit()
+            return False
     except SQLAlchemyError as error:
         cause = getattr(error, "orig", None)
         if isinstance(cause, psycopg.errors.FeatureNotSupported | psycopg.errors.UndefinedFile):
@@ -121,6 +130,13 @@ def config(connection: Connection | None) -> Config:
 def _connection(url: str) -> Connection:
     address = make_url(plain_url(url)).set(drivername="postgresql+psycopg")
     return create_engine(address, poolclass=NullPool, connect_args={"connect_timeout": 5}).connect()
+
+
+def _is_made_by_others(connection: Connection) -> bool:
+    made = "SELECT count(*) FROM pg_namespace WHERE nspname = ANY(%(schemas)s)"
+    query = f"SELECT has_database_privilege(current_database(), 'CREATE'), ({made})"
+    may, there = connection.exec_driver_sql(query, {"schemas": list(_LIBRARIES)}).one()
+    return not may and there == len(_LIBRARIES)
 
 
 def _escaped(path: Path) -> str:

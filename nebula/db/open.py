@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import structlog
 
@@ -17,17 +18,26 @@ log = structlog.get_logger(__name__)
 _LOOK_SECONDS = 2.0
 
 
+@dataclass(frozen=True)
+class Addresses:
+    """One database, as two roles: the program works as `app`, and `owner` migrates."""
+
+    app: str
+    owner: str
+
+
 @asynccontextmanager
-async def database_url(settings: Settings) -> AsyncIterator[str]:
-    """Give the database's address, with the embedded server running behind it if there is none."""
+async def database_addresses(settings: Settings) -> AsyncIterator[Addresses]:
+    """Give the database's addresses, with the embedded server running behind them if need be."""
     if settings.database_url:
-        yield settings.database_url
+        owner = settings.database_owner_url or settings.database_url
+        yield Addresses(app=settings.database_url, owner=owner)
         return
     server = EmbeddedPostgres(settings.home)
-    url = await asyncio.to_thread(server.start)
+    await asyncio.to_thread(server.start)
     keeping = asyncio.create_task(_kept_running(server), name="database")
     try:
-        yield url
+        yield Addresses(app=server.app_url, owner=server.url)
     finally:
         keeping.cancel()
         await asyncio.wait([keeping])
@@ -53,7 +63,7 @@ async def open_database(
     settings: Settings, *, application: str = "nebula"
 ) -> AsyncIterator[Database]:
     """Start what is needed, migrate, and give the open database."""
-    async with database_url(settings) as url:
-        await migrate(url)
-        async with Database(url, application_name=application) as database:
+    async with database_addresses(settings) as addresses:
+        await migrate(addresses.owner, app=addresses.app)
+        async with Database(addresses.app, application_name=application) as database:
             yield database

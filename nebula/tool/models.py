@@ -1,17 +1,14 @@
-"""Tables of the executor: calls with effects, approvals, and the audit log."""
+"""Tables of the executor: calls with effects, and approvals."""
 
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
     Boolean,
     CheckConstraint,
-    Computed,
     DateTime,
     Index,
-    LargeBinary,
     Numeric,
     Text,
     func,
@@ -102,38 +99,3 @@ class ApprovalRow(Base):
         Index("ix_approvals_call", "principal_id", "call_id", unique=True),
         Index("ix_approvals_pending", "created_at", postgresql_where="state = 'pending'"),
     )
-
-
-class AuditRow(Base):
-    """One line of the log: `hash` covers the line before, the number and the payload."""
-
-    __tablename__ = "audit_log"
-
-    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    payload: Mapped[str] = mapped_column(Text)
-    prev_hash: Mapped[bytes] = mapped_column(LargeBinary)
-    hash: Mapped[bytes] = mapped_column(LargeBinary)
-    tool: Mapped[str | None] = mapped_column(
-        Text, Computed("(payload::jsonb) ->> 'tool'", persisted=True)
-    )
-    principal: Mapped[str | None] = mapped_column(
-        Text, Computed("(payload::jsonb) ->> 'principal'", persisted=True)
-    )
-    session_id: Mapped[str | None] = mapped_column(
-        Text, Computed("(payload::jsonb) ->> 'session_id'", persisted=True)
-    )
-    outcome: Mapped[str | None] = mapped_column(
-        Text, Computed("(payload::jsonb) ->> 'outcome'", persisted=True)
-    )
-
-
-class AuditHead(Base):
-    """The last line's number and hash; its row lock makes the log one chain."""
-
-    __tablename__ = "audit_head"
-
-    one: Mapped[bool] = mapped_column(Boolean, primary_key=True, server_default="true")
-    seq: Mapped[int] = mapped_column(BigInteger)
-    hash: Mapped[bytes] = mapped_column(LargeBinary)
-
-    __table_args__ = (CheckConstraint("one", name="only_row"),)

@@ -24,6 +24,7 @@ from ui.cli.show import console
 if TYPE_CHECKING:
     import httpx
 
+    from nebula.db.engine import Database
     from nebula.services.health import ServiceHealth
 
 State = Literal["ok", "note", "problem"]
@@ -148,22 +149,39 @@ def _port(settings: Settings) -> Check:
 async def _database(settings: Settings) -> list[Check]:
     from nebula.db.engine import Database
     from nebula.db.migrate import is_current
-    from nebula.db.open import database_url
+    from nebula.db.open import database_addresses
 
     if not settings.database_url and not (settings.home / "postgres" / "data").exists():
         detail = "Embedded PostgreSQL, made at the first start"
         return [Check(name="database", state="ok", detail=detail)]
-    async with database_url(settings) as url:
-        async with Database(url) as database:
+    async with database_addresses(settings) as found:
+        current = await is_current(found.owner)
+        async with Database(found.app) as database:
             await database.ping()
-        current = await is_current(url)
+            guarded = [await _audit(database)] if current else []
     kind = "Your own PostgreSQL" if settings.database_url else "Embedded PostgreSQL"
     checks = [Check(name="database", state="ok", detail=f"{kind} answers")]
     if current:
-        return [*checks, Check(name="migrations", state="ok", detail="At the newest version")]
+        return [
+            *checks,
+            *guarded,
+            Check(name="migrations", state="ok", detail="At the newest version"),
+        ]
     step = "Run 'jarvis migrate' ('jarvis up' does it too)."
     detail = "Behind this version of the program"
     return [*checks, Check(name="migrations", state="note", detail=detail, next_step=step)]
+
+
+async def _audit(database: "Database") -> Check:
+    from nebula.tool.audit.verify import may_alter
+
+    role = await may_alter(database)
+    if role is None:
+        detail = "The program's own database role can only add to it"
+        return Check(name="audit log", state="ok", detail=detail)
+    step = "Let it sign in as a role of its own: 'jarvis audit role' prints how."
+    detail = f"The database role {role} could alter it, and only the anchors would show that"
+    return Check(name="audit log", state="note", detail=detail, next_step=step)
 
 
 async def _network(settings: Settings) -> list[Check]:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from nebula.errors import NebulaError
-from ui.cli import gpu, node, policy, secrets
+from ui.cli import audit, gpu, node, policy, secrets
 from ui.cli.exits import STOPPED, code_of, tell
 
 app = typer.Typer(
@@ -21,13 +21,12 @@ app = typer.Typer(
 approvals_app = typer.Typer(help="See and decide what waits for a person.", no_args_is_help=True)
 users_app = typer.Typer(help="People who may sign in.", no_args_is_help=True)
 keys_app = typer.Typer(help="API keys for programs.", no_args_is_help=True)
-audit_app = typer.Typer(help="The log of everything that was done.", no_args_is_help=True)
 jobs_app = typer.Typer(help="Work in the background; alone, it lists the jobs.")
 new_app = typer.Typer(help="Write the beginning of something.", no_args_is_help=True)
 app.add_typer(approvals_app, name="approvals")
 app.add_typer(users_app, name="user")
 app.add_typer(keys_app, name="key")
-app.add_typer(audit_app, name="audit")
+app.add_typer(audit.app, name="audit")
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(new_app, name="new")
 app.add_typer(node.app, name="node")
@@ -156,13 +155,13 @@ def doctor(as_json: Json = False) -> None:
 def migrate() -> None:
     """Bring the database to this version."""
     from nebula.db.migrate import migrate as upgrade
-    from nebula.db.open import database_url
+    from nebula.db.open import database_addresses
     from ui.cli.operator import read_settings
     from ui.cli.operator import run as run_async
 
     async def work() -> None:
-        async with database_url(read_settings()) as url:
-            await upgrade(url)
+        async with database_addresses(read_settings()) as found:
+            await upgrade(found.owner, app=found.app)
         typer.echo("The database is at the newest version.")
 
     run_async(work)
@@ -295,15 +294,6 @@ def key_revoke(key_id: str, as_json: Json = False) -> None:
     from ui.cli.records import revoke_key
 
     run_async(lambda: revoke_key(key_id, as_json=as_json))
-
-
-@audit_app.command("verify")
-def audit_verify(as_json: Json = False) -> None:
-    """Check that no line was changed or removed."""
-    from ui.cli.operator import run as run_async
-    from ui.cli.records import verify_audit
-
-    raise typer.Exit(0 if run_async(lambda: verify_audit(as_json=as_json)) else 1)
 
 
 @jobs_app.callback(invoke_without_command=True)

@@ -145,20 +145,6 @@ async def revoke_key(key_id: str, *, as_json: bool) -> None:
     )
 
 
-async def verify_audit(*, as_json: bool) -> bool:
-    """Check the audit log's chain and say whether it is intact."""
-    from nebula.tool.audit import Audit
-
-    async with people() as (_, database):
-        report = await Audit(database).verify()
-    if as_json:
-        write_json(report)
-    else:
-        state = "intact" if report.intact else f"BROKEN: {report.problem}"
-        _say(f"{report.lines} lines, {state}.")
-    return report.intact
-
-
 async def list_tools(search: str, *, as_json: bool) -> None:
     """Show the tools, all or those that fit a search."""
     from nebula.tool.registry import Registry

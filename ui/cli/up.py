@@ -113,16 +113,14 @@ def _prepare(stack: ExitStack, settings: Settings) -> "tuple[uvicorn.Server, str
 def _database_and_link(stack: ExitStack, settings: Settings) -> str | None:
     from nebula.auth.service import Auth
     from nebula.db.embedded import EmbeddedPostgres
-    from nebula.db.engine import Database
-    from nebula.db.migrate import migrate
+    from nebula.db.open import open_database
 
-    if not (url := settings.database_url):
-        postgres = EmbeddedPostgres(settings.home)
-        url = stack.enter_context(postgres).url
+    if not settings.database_url:
+        # Held beyond the event loop below, so that the server finds it running.
+        stack.enter_context(EmbeddedPostgres(settings.home))
 
     async def first_link() -> str | None:
-        await migrate(url)
-        async with Database(url) as database:
+        async with open_database(settings) as database:
             return await Auth(database, settings).ensure_admin()
 
     return asyncio.run(first_link())

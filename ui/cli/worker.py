@@ -23,12 +23,14 @@ async def _work(at_once: int) -> None:
     from nebula.app import open_app
     from nebula.jobs.schedules.launch import ticking
     from nebula.jobs.worker import open_worker
+    from nebula.tool.audit.anchoring import anchoring
 
-    stop = asyncio.Event()
+    settings, stop = read_settings(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with (
-        open_app(read_settings()) as app,
+        open_app(settings) as app,
+        anchoring(app.parts.db, app.parts.audit, settings),
         open_worker(app, at_once) as running,
         ticking(app.parts),
     ):

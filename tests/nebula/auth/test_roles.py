@@ -21,8 +21,15 @@ def _who(grant: Grant) -> Principal:
         (Role.ADMIN, ["users:admin", "secrets:write", "audit:read", "gpu:write"], []),
         (
             Role.DEVELOPER,
-            ["gpu:read", "gpu:write", "users:read", "audit:read"],
-            ["users:admin", "users:write", "secrets:read", "secrets:write", "gpu:admin"],
+            ["gpu:read", "gpu:write", "users:read"],
+            [
+                "users:admin",
+                "users:write",
+                "secrets:read",
+                "secrets:write",
+                "gpu:admin",
+                "audit:read",
+            ],
         ),
         (
             Role.VIEWER,

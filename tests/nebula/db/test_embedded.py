@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 
 from nebula.db.embedded import EmbeddedPostgres
 from nebula.db.engine import Database
-from nebula.db.open import database_url
+from nebula.db.open import database_addresses
 from nebula.errors import Conflict, NebulaError, UpstreamUnavailable
 from nebula.settings import Settings
 
@@ -53,6 +54,23 @@ def test_it_starts_with_vectors_and_a_plain_role_and_stops(home: Path) -> None:
         assert role.fetchone() == (False,)
         pid = _postmaster(home)
     assert not _alive(pid)
+
+
+def test_a_data_folder_from_before_gets_the_program_s_own_role(home: Path) -> None:
+    with EmbeddedPostgres(home, _FAST) as server:
+        with psycopg.connect(server.admin_url, autocommit=True) as admin:
+            admin.execute("DROP ROLE jarvis_app")
+        kept = home / "postgres/passwords.json"
+        before = json.loads(kept.read_text())
+        kept.write_text(json.dumps({n: before[n] for n in ("postgres", "nebula")}))
+    with EmbeddedPostgres(home, _FAST) as server:
+        assert _answers(server.app_url) and _answers(server.url)
+        assert kept.stat().st_mode & 0o077 == 0
+        with psycopg.connect(server.app_url) as app:
+            role = app.execute(
+                "SELECT rolsuper, rolcreaterole, rolcreatedb FROM pg_roles WHERE rolname = current_user"
+            )
+            assert role.fetchone() == (False, False, False)
 
 
 def test_nobody_gets_in_without_the_password(home: Path) -> None:
@@ -154,7 +172,7 @@ def test_a_server_that_cannot_start_says_what_it_said(home: Path) -> None:
 
 async def test_a_server_that_dies_while_it_is_used_is_started_again(home: Path) -> None:
     settings = Settings(_env_file=None, home=home)
-    async with database_url(settings) as url, Database(url) as database:
+    async with database_addresses(settings) as found, Database(found.app) as database:
         killed = psutil.Process(_postmaster(home))
         killed.kill()
         killed.wait(10)

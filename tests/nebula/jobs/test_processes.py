@@ -15,6 +15,7 @@ from sqlalchemy import text
 from nebula.app import App, open_app
 from nebula.auth.principal import Caller, Role, Surface
 from nebula.db.embedded import EmbeddedPostgres
+from nebula.db.engine import Database
 from nebula.jobs.job import Job, JobHandle, JobState
 from nebula.jobs.worker import open_worker
 from nebula.settings import Settings
@@ -121,7 +122,8 @@ async def test_a_storm_of_killed_backends_passes(
             for _ in range(10):
                 await storm.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid() "
+                    "AND usename = current_user"
                 )
                 await asyncio.sleep(0.2)
         handles += [await submit(f"nap after {n}") for n in range(3)]
@@ -129,15 +131,17 @@ async def test_a_storm_of_killed_backends_passes(
     assert {job.state for job in jobs} == {JobState.SUCCEEDED}
 
 
-async def test_a_transport_that_ends_is_started_again(lab: App, submit: Submit, ended: Any) -> None:
+async def test_a_transport_that_ends_is_started_again(
+    lab: App, submit: Submit, ended: Any, database: Database
+) -> None:
     rename = "ALTER TABLE procrastinate.{} RENAME TO {}"
     async with open_worker(lab, 1, pace=QUICK):
         assert (await ended(await submit("before"))).state is JobState.SUCCEEDED
-        async with lab.parts.db.session() as session:
+        async with database.session() as session:
             await session.execute(text(rename.format("procrastinate_workers", "gone")))
         while any(task.get_name() == "worker loop" for task in asyncio.all_tasks()):
             await asyncio.sleep(0.02)
-        async with lab.parts.db.session() as session:
+        async with database.session() as session:
             await session.execute(text(rename.format("gone", "procrastinate_workers")))
         assert (await ended(await submit("after"))).state is JobState.SUCCEEDED
 

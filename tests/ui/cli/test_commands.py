@@ -1,6 +1,7 @@
 import json
 import re
 
+import psycopg
 import pytest
 
 from tests.ui.cli.terminal import Terminal
@@ -122,11 +123,41 @@ def test_a_key_is_shown_once_and_can_be_revoked(terminal: Terminal) -> None:
     assert json.loads(terminal.run("key", "list", "--json").stdout) == []
 
 
-def test_the_audit_log_verifies(terminal: Terminal) -> None:
+def test_the_audit_log_is_searched_exported_and_verified(terminal: Terminal) -> None:
     terminal.run("run", "users_list")
     ended = terminal.run("audit", "verify", "--json")
     assert ended.returncode == 0
     assert json.loads(ended.stdout)["intact"] is True
+    found = json.loads(terminal.run("audit", "search", "--tool", "users_list", "--json").stdout)
+    assert [(line["surface"], line["outcome"]) for line in found] == [("terminal", "ok")]
+    assert "users_list" in terminal.run("audit", "search", "--since", "2020-01-01").stdout
+    file = terminal.home / "audit.jsonl"
+    assert terminal.run("audit", "export", str(file)).returncode == 0
+    assert terminal.run("audit", "export", str(file)).returncode == 6
+    assert (
+        "1 lines, 0 anchors: intact." in terminal.run("audit", "verify", "--file", str(file)).stdout
+    )
+    file.write_text(file.read_text().replace("users_list", "users_look"))
+    broken = terminal.run("audit", "verify", "--file", str(file))
+    assert broken.returncode == 1
+    assert "line 1 was changed" in broken.stdout
+
+
+def test_a_role_that_could_alter_the_audit_log_is_told_with_what_to_run(
+    terminal: Terminal, database_url: str
+) -> None:
+    safe = {c["name"]: c for c in json.loads(terminal.run("doctor", "--json").stdout)}
+    assert safe["audit log"]["state"] == "ok"
+    terminal.database_url = database_url
+    told = {c["name"]: c for c in json.loads(terminal.run("doctor", "--json").stdout)}
+    assert told["audit log"]["state"] == "note" and "nebula" in told["audit log"]["detail"]
+    assert "jarvis audit role" in told["audit log"]["next_step"]
+    script = terminal.run("audit", "role", "jarvis_app").stdout
+    assert 'GRANT SELECT ON "audit_log" TO "jarvis_app"' in script
+    with psycopg.connect(database_url) as owner:
+        for statement in script.partition("change me';")[2].split(";"):
+            if statement.strip().startswith(("GRANT", "REVOKE")):
+                owner.execute(statement)  # type: ignore[call-overload]
 
 
 def test_tools_are_listed_and_searched(terminal: Terminal) -> None:
@@ -150,10 +181,18 @@ def test_a_wrong_setting_is_named(terminal: Terminal) -> None:
 
 def test_a_database_that_is_away_is_said_so(terminal: Terminal) -> None:
     terminal.database_url = "postgresql://x:secretword@127.0.0.1:1/x"
+    terminal.more["DATABASE_OWNER_URL"] = terminal.database_url
     ended = terminal.run("user", "list")
     assert ended.returncode == 75
     assert "database" in ended.stderr
     assert "secretword" not in ended.stderr
+
+
+def test_a_role_that_is_not_there_is_named(terminal: Terminal) -> None:
+    terminal.database_url = terminal.database_url.replace("jarvis_app", "nobody")
+    ended = terminal.run("user", "list")
+    assert ended.returncode == 2
+    assert "no role 'nobody'" in ended.stderr and "jarvis audit role nobody" in ended.stderr
 
 
 def test_the_doctor_looks_at_everything(terminal: Terminal) -> None:
