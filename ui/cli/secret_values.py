@@ -37,7 +37,7 @@ async def show_value(name: str, environment: str, *, pipe: bool) -> None:
         NotFound: when there is no such secret.
     """
     from nebula.secrets.store import open_secrets
-    from nebula.tool.audit import Audit
+    from nebula.tool.audit.log import Audit
 
     if not (pipe or sys.stdout.isatty()):
         raise InvalidInput(
@@ -66,7 +66,7 @@ async def show_value(name: str, environment: str, *, pipe: bool) -> None:
 async def change_key(*, as_json: bool) -> None:
     """Seal everything with a new key."""
     from nebula.secrets.rekey import rekey
-    from nebula.tool.audit import Audit
+    from nebula.tool.audit.log import Audit
 
     async with people() as (auth, database):
         who = await operator(auth)
