@@ -68,8 +68,23 @@ class Talk:
                 break
             if not await self._decide(view.approvals) or self._session_id is None:
                 break
+            started = view.jobs
             view = await self._show(self._conversation.resume(self._session_id))
+            view.jobs[:0] = started
+        if view.jobs and sys.stdin.isatty():
+            await self._follow(view.jobs)
         return view.outcome
+
+    async def _follow(self, jobs: list[str]) -> None:
+        """Draw what the turn's jobs do, until they end or the person leaves them to themselves."""
+        from ui.cli.job_screen import show_end
+        from ui.cli.jobs import until_the_end
+
+        async with self._conversation.desk() as desk:
+            for job_id in jobs:
+                job = await until_the_end(desk, job_id, self._keyboard)
+                if job is not None:
+                    show_end(desk, job)
 
     async def _decide(self, approvals: list[str]) -> bool:
         """Ask about each; False when the person left without an answer."""

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 
     from graphs.events import ChatEvent
     from graphs.jarvis.service import Jarvis
+    from nebula.app import App
     from nebula.auth.principal import Caller, Principal
+    from nebula.db.engine import Database
+    from nebula.events.bus import Events
     from nebula.tool.approvals import Approvals
+    from ui.cli.job_screen import JobDesk
 
 _SILENCE_SECONDS = 60.0  # the server sends a heartbeat every 15
 _ACCEPT = {"Accept": "text/event-stream"}
@@ -53,6 +57,10 @@ class Conversation(Protocol):
 
     async def decide(self, approval_id: str, answer: Answer, comment: str) -> None:
         """Answer it as the person at this terminal."""
+        ...
+
+    def desk(self) -> "AbstractAsyncContextManager[JobDesk]":
+        """See to it that jobs run while inside, and say where they are read."""
         ...
 
 
@@ -95,11 +103,20 @@ class LocalConversation(_Deciding):
 
     where = "in this process"
 
-    def __init__(self, jarvis: "Jarvis", caller: "Caller", approvals: "Approvals") -> None:
-        """Take the open Jarvis and who speaks."""
-        super().__init__(approvals, caller.principal)
+    def __init__(self, jarvis: "Jarvis", caller: "Caller", app: "App") -> None:
+        """Take the open Jarvis, who speaks, and the App below."""
+        super().__init__(app.parts.approvals, caller.principal)
         self._jarvis = jarvis
         self._caller = caller
+        self._app = app
+
+    @asynccontextmanager
+    async def desk(self) -> "AsyncIterator[JobDesk]":
+        """See to it that jobs run while inside, and say where they are read."""
+        from ui.cli.jobs import desk_of, somebody_works
+
+        async with somebody_works(self._app):
+            yield desk_of(self._app, self._caller.principal)
 
     def send(self, text: str, session_id: str | None) -> "AsyncGenerator[ChatEvent, None]":
         """Say something and yield the turn's events."""
@@ -119,11 +136,15 @@ class ServerConversation(_Deciding):
     """Jarvis in the running server, over its REST door."""
 
     def __init__(
-        self, http: "httpx.AsyncClient", approvals: "Approvals", principal: "Principal"
+        self, http: "httpx.AsyncClient", database: "Database", events: "Events", who: "Principal"
     ) -> None:
-        """Take a client that carries the terminal's key."""
-        super().__init__(approvals, principal)
+        """Take a client that carries the terminal's key, and the server's database."""
+        from nebula.tool.approvals import Approvals
+
+        super().__init__(Approvals(database, events, read_settings()), who)
         self._http = http
+        self._database = database
+        self._job_events = events
         self.where = f"with {http.base_url}"
 
     def send(self, text: str, session_id: str | None) -> "AsyncGenerator[ChatEvent, None]":
@@ -141,6 +162,20 @@ class ServerConversation(_Deciding):
 
         with suppress(httpx.HTTPError):
             await self._http.post(f"/api/jarvis/chat/{session_id}/cancel")
+
+    @asynccontextmanager
+    async def desk(self) -> "AsyncIterator[JobDesk]":
+        """Say where jobs are read; the server's workers run them."""
+        from nebula.jobs.service import open_jobs
+        from nebula.tool.registry import Registry
+        from ui.cli.job_screen import JobDesk
+
+        registry = await asyncio.to_thread(Registry.discover, "tools", "graphs")
+        jobs = open_jobs(self._database, self._job_events, registry)
+        yield JobDesk(jobs, self._job_events, registry, self._principal, self._cancel_job)
+
+    async def _cancel_job(self, job_id: str) -> None:
+        await self._http.post(f"/api/jobs/{job_id}/cancel")
 
     async def _events(
         self, path: str, body: dict[str, str] | None
@@ -188,7 +223,7 @@ async def _in_this_process() -> AsyncIterator[Conversation]:
     from ui.cli.operator import seated
 
     async with seated() as seat, open_jarvis(seat.app) as jarvis:
-        yield LocalConversation(jarvis, seat.caller, seat.app.parts.approvals)
+        yield LocalConversation(jarvis, seat.caller, seat.app)
 
 
 @asynccontextmanager
@@ -197,7 +232,6 @@ async def _with_server(beacon: Beacon) -> AsyncIterator[Conversation]:
 
     from nebula.auth.principal import Role
     from nebula.events.bus import Events
-    from nebula.tool.approvals import Approvals
 
     async with people() as (auth, database), Events(database) as events:
         person = await operator(auth)
@@ -209,7 +243,6 @@ async def _with_server(beacon: Beacon) -> AsyncIterator[Conversation]:
             async with httpx.AsyncClient(
                 base_url=beacon.url, headers=headers, timeout=timeout, trust_env=False
             ) as http:
-                approvals = Approvals(database, events, read_settings())
-                yield ServerConversation(http, approvals, person)
+                yield ServerConversation(http, database, events, person)
         finally:
             await auth.keys.revoke(key.id)

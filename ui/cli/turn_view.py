@@ -20,6 +20,7 @@ from graphs.events import (
 )
 from nebula.markup.text import visible
 from nebula.tool.render import to_markdown
+from ui.cli.bar import ProgressLine
 from ui.cli.show import show_blocks, written
 
 _MARKS = {"pending": "○", "running": "◐", "done": "●", "failed": "✗", "waiting": "◌"}
@@ -33,8 +34,11 @@ class TurnView:
         self.session_id: str | None = None
         """The session the turn belongs to, once it said so."""
         self.approvals: list[str] = []
+        self.jobs: list[str] = []
+        """The jobs that the turn started, in order."""
         self.outcome = "failed"
         self._out = out
+        self._bar = ProgressLine(out)
         self._streaming: str | None = None
         self._streamed: dict[str, str] = {}
         self._shown_results: set[str] = set()
@@ -42,8 +46,7 @@ class TurnView:
 
     def show(self, event: ChatEvent) -> None:
         """Draw one event."""
-        if not isinstance(event, TokenEvent | MessageEvent):
-            self._end_line()
+        self._make_room(event)
         match event:
             case SessionEvent():
                 self.session_id = event.session_id
@@ -59,8 +62,17 @@ class TurnView:
                 self._error(event)
             case DoneEvent():
                 self.outcome = event.outcome
-            case PlanEvent() | StepEvent() | JobEvent():
+            case JobEvent():
+                self.jobs.append(event.job_id)
                 self._out.print(Text(_note(event), style="dim"))
+            case PlanEvent() | StepEvent():
+                self._out.print(Text(_note(event), style="dim"))
+
+    def _make_room(self, event: ChatEvent) -> None:
+        if not _is_progress(event):
+            self._bar.clear()
+        if not isinstance(event, TokenEvent | MessageEvent):
+            self._end_line()
 
     def _token(self, event: TokenEvent) -> None:
         if event.restart and self._streamed.pop(event.message_id, ""):
@@ -82,10 +94,10 @@ class TurnView:
             show_blocks(event.blocks, self._out)
 
     def _tool(self, event: ToolEvent) -> None:
+        if _is_progress(event):
+            self._bar.show(event.message, event.progress)
+            return
         if event.status == "running":
-            if event.message:
-                self._out.print(Text(f"  ◐ {visible(event.message)}", style="dim"))
-                return
             told = ", ".join(
                 f"{k}={json.dumps(v, ensure_ascii=False)}" for k, v in event.arguments.items()
             )
@@ -109,6 +121,10 @@ class TurnView:
         if self._streaming is not None:
             self._streaming = None
             self._out.print()
+
+
+def _is_progress(event: ChatEvent) -> bool:
+    return isinstance(event, ToolEvent) and event.status == "running" and bool(event.message)
 
 
 def _note(event: PlanEvent | StepEvent | JobEvent) -> str:

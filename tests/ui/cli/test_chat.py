@@ -47,3 +47,20 @@ async def test_ctrl_c_at_the_prompt_leaves(terminal: Terminal) -> None:
     )
     assert code == 0, screen
     assert "Traceback" not in screen
+
+
+async def test_a_job_of_the_chat_is_followed_to_its_result_and_the_talk_goes_on(
+    terminal: Terminal,
+) -> None:
+    code, screen = await asyncio.to_thread(
+        terminal.type,
+        "chat",
+        answers=[
+            ("Leave with", b"run users_list as a job\n"),
+            ("users_list: running", b""),
+            ("admin", b""),
+            ("\u203a", b"exit\n"),
+        ],
+    )
+    assert code == 0, screen
+    assert "No worker is running, so the job runs here." in screen

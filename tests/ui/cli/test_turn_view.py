@@ -87,3 +87,43 @@ def test_a_job_says_how_to_follow_it(view: TurnView, out: io.StringIO) -> None:
     view.show(JobEvent(job_id="job_1", tool="models_download", state="queued", message="no room"))
     assert "models_download: queued no room" in out.getvalue()
     assert "jarvis jobs follow job_1" in out.getvalue()
+
+
+def moving() -> Console:
+    return Console(
+        file=io.StringIO(),
+        force_terminal=True,
+        color_system=None,
+        width=80,
+        _environ={"TERM": "xterm"},
+    )
+
+
+def test_how_far_a_call_is_moves_on_a_terminal_and_is_gone_when_it_ended() -> None:
+    out = moving()
+    view = TurnView(out)
+    for share in (0.25, 0.5):
+        message = f"\x1b[2Jlayer {share}"
+        view.show(
+            ToolEvent(call_id="c", name="t", status="running", progress=share, message=message)
+        )
+    view.show(ToolEvent(call_id="c", name="t", status="done"))
+    assert isinstance(out.file, io.StringIO)
+    drawn = out.file.getvalue()
+    assert "50%" in drawn and "\x1b[2J" not in drawn
+    assert drawn.rstrip().endswith("● t")
+    last = drawn.rindex("layer 0.5")
+    assert "\x1b[2K" in drawn[last:], "the line is taken away again"
+
+
+def test_how_far_a_call_is_takes_a_line_per_change_elsewhere(
+    view: TurnView, out: io.StringIO
+) -> None:
+    for share in (0.25, 0.25, 0.5):
+        view.show(
+            ToolEvent(
+                call_id="c", name="t", status="running", progress=share, message=f"at {share}"
+            )
+        )
+    assert out.getvalue().split("\n")[:2] == ["  ◐ 25% at 0.25", "  ◐ 50% at 0.5"]
+    assert view.jobs == []
