@@ -30,7 +30,10 @@ def bubblewrap(job: Sandboxed) -> list[str]:
         options += ["--perms", "1777", "--size", str(job.limits.scratch), "--tmpfs", scratch]
     options += _paths(job)
     # What bubblewrap made to mount on is writable, and unbounded, until now.
-    options += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", str(job.folder)]
+    # /proc too: where Jarvis is root, settings of the kernel below it are a job's own files.
+    for made in ("/dev", "/proc", "/"):
+        options += ["--remount-ro", made]
+    options += ["--chdir", str(job.folder)]
     return options
 
 
