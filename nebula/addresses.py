@@ -8,7 +8,7 @@ Ranges: IANA special-purpose registries for IPv4 and IPv6, read together with RF
 import ipaddress
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +23,8 @@ WEB_PORTS: Final = frozenset({80, 443, 8080, 8443})
 _DEFAULT_PORT: Final = {"http": 80, "https": 443}
 _LABEL = re.compile(r"^(?!-)[a-z0-9_-]{1,63}(?<!-)$")
 _NUMERIC_LABEL = re.compile(r"^(0x[0-9a-f]*|[0-9]+)$")
+# int() reads the digits of every script.
+_PORT = re.compile(r"^(\[[^\]]*\]|[^:\[\]]*)(:[0-9]*)?$")
 _CANONICAL_V4 = re.compile(r"^(0|[1-9][0-9]{0,2})(\.(0|[1-9][0-9]{0,2})){3}$")
 
 _V6_UNICAST = ipaddress.ip_network("2000::/3")
@@ -103,14 +105,20 @@ def parse_target(url: str, *, any_port: bool = False) -> Target:
         raise InvalidInput("That is not a web address", hint="Use https://host/path.") from error
     if parsed.scheme not in _DEFAULT_PORT:
         raise InvalidInput("Only http and https addresses can be fetched")
-    if "@" in re.split(r"[/?#]", url.partition("://")[2], maxsplit=1)[0]:
+    if "@" in _authority(url):
         raise InvalidInput("The address must not hold a user name or password")
+    if not _PORT.search(_authority(url)):
+        raise InvalidInput("The address's port is no plain number")
     host = _host(parsed)
     port = _DEFAULT_PORT[parsed.scheme] if parsed.port is None else parsed.port
     target = Target(parsed.copy_with(fragment=None), host, port)
     if not any_port:
         check_port(target)
     return target
+
+
+def _authority(url: str) -> str:
+    return re.split(r"[/?#]", url.partition("://")[2], maxsplit=1)[0]
 
 
 def check_port(target: Target) -> None:
@@ -150,8 +158,12 @@ def _host(parsed: httpx.URL) -> str:
     return host
 
 
-def check_addresses(found: Sequence[str], *, allow_private: bool) -> list[Address]:
+def check_addresses(
+    found: Sequence[str], *, allow_private: bool, own: Collection[Address] = ()
+) -> list[Address]:
     """Return the addresses when every one may be reached; one bad address refuses them all.
+
+    `own` are the addresses of this machine: a public one leads to its own services.
 
     Raises:
         PermissionDenied: when any of them is not allowed.
@@ -161,6 +173,8 @@ def check_addresses(found: Sequence[str], *, allow_private: bool) -> list[Addres
         refused = _refusal(address, allow_private=allow_private)
         if refused:
             raise PermissionDenied(f"The address leads to {refused}, which may not be fetched")
+        if address in own and not allow_private:
+            raise PermissionDenied("The address leads to this machine, which may not be fetched")
     return addresses
 
 

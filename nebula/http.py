@@ -35,6 +35,7 @@ from nebula.errors import (
     UpstreamUnavailable,
 )
 from nebula.http_client import HttpClient
+from nebula.own_addresses import own_addresses
 
 USER_AGENT: Final = "nebula-command/0.1"
 MAX_REDIRECTS: Final = 5
@@ -139,8 +140,10 @@ class SafeFetch:
         resolve: Resolve | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         verify: ssl.SSLContext | None = None,
+        own: Callable[[], Collection[Address]] = own_addresses,
     ) -> None:
         """Open private networks only where the operator's setting does."""
+        self._own = own
         self._allow_private = allow_private
         self._resolve = resolve or _resolve
         # A kept connection to an address could be reused under another host's name.
@@ -265,7 +268,7 @@ class SafeFetch:
             found = await self._resolve(target.host, target.port)
         if not found:
             raise UpstreamUnavailable(f"There is no host named {target.host}")
-        return check_addresses(found, allow_private=allowed)
+        return check_addresses(found, allow_private=allowed, own=self._own())
 
     @asynccontextmanager
     async def _open(

@@ -22,6 +22,7 @@ from nebula.errors import (
     UpstreamRejected,
     UpstreamUnavailable,
 )
+from nebula.own_addresses import own_addresses
 
 _HOST = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$")
 _USER = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")
@@ -119,7 +120,7 @@ async def pinned(remote: Remote, *, allow_private: bool) -> tuple[str, ...]:
     except OSError as error:
         raise UpstreamUnavailable(f"There is no host named {remote.host}") from error
     names = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-    address = check_addresses(names, allow_private=allow_private)[0]
+    address = check_addresses(names, allow_private=allow_private, own=own_addresses())[0]
     if remote.scheme == "ssh":
         # git runs this through a shell: host and address are of checked form.
         ssh = f"ssh -o BatchMode=yes -o ConnectTimeout=10 -o HostKeyAlias={remote.host}"
