@@ -30,6 +30,7 @@ from nebula.markup.text import visible
 from nebula.policy.labels import Label
 from nebula.tool.definition import AnyTool, Effect, EffectKind
 from nebula.tool.render import to_markdown
+from nebula.tool.result import Result
 
 PATH = "/mcp"
 _INSTRUCTIONS = (
@@ -106,13 +107,18 @@ class _RegistryTool(McpTool):
             return _failed(waiting, approve_at=f"{link}{page_of(waiting.approval_id)}")
         except NebulaError as error:
             return _failed(error)
-        shown = neutral(to_markdown(result.render()))
+        shown = text_of(result)
         if isinstance(result, JobHandle):
             shown += (
                 f"\n\nIt goes on in the background. Call jobs_get with job_id "
                 f"{result.job_id!r} to see how far it is and, at the end, its result."
             )
         return ToolResult(content=shown, structured_content=result.model_dump(mode="json"))
+
+
+def text_of(result: Result) -> str:
+    """Write a result as Markdown that loads nothing, wherever the client shows it."""
+    return neutral(to_markdown(result.render()))
 
 
 def _described(tool: AnyTool) -> McpTool:

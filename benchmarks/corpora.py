@@ -38,6 +38,18 @@ def markup() -> tuple[Markup, ...]:
 
 
 @cache
+def terminal() -> tuple[Markup, ...]:
+    """Return texts that command a terminal or hide something."""
+    return tuple(Markup(**entry) for entry in _read("terminal.yml"))
+
+
+@cache
+def mentions() -> tuple[Markup, ...]:
+    """Return texts that ping people or mask links."""
+    return tuple(Markup(**entry) for entry in _read("mentions.yml"))
+
+
+@cache
 def ssrf() -> tuple[Address, ...]:
     """Return the corpus of addresses that must not be fetched."""
     return tuple(

@@ -10,7 +10,7 @@ from typing import Any, Literal, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from nebula.secrets.redact import hide
+from nebula.markup.text import visible
 
 _HIDDEN = "[hidden]"
 _SECRET_NAME = re.compile(
@@ -64,7 +64,7 @@ def configure_logging(
         plain = structlog.dev.ConsoleRenderer(
             colors=target.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
-        last = [structlog.processors.format_exc_info, redact, plain]
+        last = [structlog.processors.format_exc_info, redact, _one_line, plain]
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -101,6 +101,15 @@ def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Hide values under secret-looking names, and secrets inside any text."""
     for key in list(event):
         event[key] = _HIDDEN if _SECRET_NAME.search(key) else _clean(event[key], _DEPTH)
+    return event
+
+
+def _one_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Keep words from drawing on the terminal, or from pretending to be a line of their own."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            shown = visible(value)
+            event[key] = shown if key == "exception" else shown.replace("\n", "\\n")
     return event
 
 

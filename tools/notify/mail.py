@@ -4,6 +4,7 @@ import html
 import smtplib
 import ssl
 from email.message import EmailMessage
+from email.policy import SMTP
 from email.utils import formatdate, make_msgid
 
 from nebula.markup.text import prose, visible
@@ -66,7 +67,7 @@ def _handed_over(server: smtplib.SMTP, mailbox: Mailbox, mail: EmailMessage) -> 
     except (OSError, smtplib.SMTPException) as error:
         return Outcome.FAILED, f"{mailbox.host} broke off ({type(error).__name__})"
     try:
-        code, _ = server.data(mail.as_bytes())
+        code, _ = server.data(mail.as_bytes(policy=SMTP))
     except smtplib.SMTPDataError as error:
         return Outcome.FAILED, f"{mailbox.host} refused the message ({error.smtp_code})"
     except (OSError, smtplib.SMTPException) as error:

@@ -33,6 +33,10 @@ def tell(error: NebulaError, *, as_json: bool = False) -> None:
     if as_json:
         sys.stdout.write(json_line({"error": error.payload()}) + "\n")
         return
-    sys.stderr.write(f"jarvis: {visible(str(error))}\n")
-    if error.hint:
-        sys.stderr.write(f"  → {visible(error.hint)}\n")
+    sys.stderr.write(written(str(error), error.hint))
+
+
+def written(said: str, hint: str) -> str:
+    """Write what went wrong and the next step; words from elsewhere command no terminal."""
+    told = f"jarvis: {visible(said)}\n"
+    return f"{told}  → {visible(hint)}\n" if hint else told

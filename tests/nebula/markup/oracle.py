@@ -33,13 +33,18 @@ class _Loading(HTMLParser):
         self.found.append("<![")
 
 
+def loads_html(html: str) -> list[str]:
+    """Return what a page with this HTML would load or run by itself."""
+    reader = _Loading()
+    reader.feed(html)
+    reader.close()
+    return reader.found
+
+
 def loads(markdown: str) -> list[str]:
     """Return what a page with this Markdown, HTML allowed, would load or run by itself."""
     found: list[str] = []
     for rules in ([], ["table", "strikethrough"]):
         parser = MarkdownIt("commonmark", {"html": True}).enable(rules)
-        reader = _Loading()
-        reader.feed(parser.render(markdown))
-        reader.close()
-        found += reader.found
+        found += loads_html(parser.render(markdown))
     return found

@@ -4,36 +4,14 @@ import json
 
 import pytest
 
+from benchmarks.corpora import Markup, terminal
 from nebula.markup.mentions import unmentioned
 from nebula.markup.text import escape, json_line, prose, visible, visible_in
 
-COMMANDS = {
-    "hyperlink": "\x1b]8;;http://evil.test\x1b\\click\x1b]8;;\x1b\\",
-    "title": "\x1b]0;pwned\x07",
-    "clipboard": "\x1b]52;c;cm0gLXJmIC8=\x07",
-    "cursor": "\x1b[2J\x1b[1;1H\x1b[3A",
-    "colour": "\x1b[31mred\x1b[0m",
-    "paste": "\x1b[200~rm -rf /\n\x1b[201~",
-    "image": "\x1bPq#0;2;0;0;0\x1b\\",
-    "C1 sequence": "\x9b31m\x9d8;;http://evil.test\x9c",
-    "overwriting": "safe\rrm -rf /",
-    "backspace": "rm -rf /\x08\x08\x08ls",
-    "bell": "\x07" * 9,
-    "bidi override": "user\u202etxt.exe",
-    "bidi isolate": "\u2066a\u2069\u061c\u200f",
-    "zero width": "pass\u200bword\u2060\ufeff\u00ad",
-    "joiners in Latin": "a\u200db\u200cc",
-    "line separators": "a\u2028b\u2029c\u0085d",
-    "tags": "hi\U000e0068\U000e0069",
-    "variation selectors": "a\ufe00\ufe01\U000e0100\U000e0101",
-    "fillers": "\u3164\u115f\uffa0\u180e",
-    "private use": "\ue000\U000f0000",
-    "nul": "a\x00b",
-}
 
-
-@pytest.mark.parametrize("text", COMMANDS.values(), ids=COMMANDS)
-def test_nothing_hidden_stays_hidden_and_nothing_commands(text: str) -> None:
+@pytest.mark.parametrize("form", terminal(), ids=lambda form: form.name)
+def test_nothing_hidden_stays_hidden_and_nothing_commands(form: Markup) -> None:
+    text = form.text
     for shown in (visible(text), prose(text), escape(text)):
         assert shown.replace("\n", "").isprintable()
         assert not set(shown) & set("\u3164\u115f\uffa0\ufe00\ufe01\U000e0100")

@@ -339,6 +339,16 @@ async def test_where_mail_breaks_off_decides_the_outcome(
         assert (await sent(url, 0.5))[0] is outcome
 
 
+async def test_a_long_mail_goes_out_in_lines_as_mail_servers_want_them() -> None:
+    lines = "\n".join(f"line {number}" for number in range(500))
+    async with smtp_server() as box:
+        mailbox = parse(f"mailto://127.0.0.1:{box.port}?from=j@lab.test&to=ann@lab.test").mailbox
+        long = MESSAGE.model_copy(update={"text": lines})
+        outcome, _ = await asyncio.to_thread(mail.send, mailbox, long)
+    assert outcome is Outcome.SENT
+    assert "line 499" in str(box.mails[0])
+
+
 async def test_mail_to_some_of_several_says_who_was_refused() -> None:
     async with smtp_server() as box:
         box.refuse = {"c@d.test"}
