@@ -101,7 +101,7 @@ async def chat(text: str) -> list[str]:
         await turn.show(event)
     for step in screen.steps:
         found.extend(loads(step.get("output", "")))
-        found.extend(_hidden(step["name"]))
+        found.extend(signs(step["name"]))
     for element in screen.elements:
         if element["type"] == "tasklist":
             from urllib.parse import unquote
@@ -128,7 +128,7 @@ async def terminal(text: str) -> list[str]:
         | {"expires_at": "soon"},
         console,
     )
-    return _hidden(out.getvalue()) + _links(out.getvalue()) + _hidden(exits.written(text, text))
+    return signs(out.getvalue()) + _hyperlinks(out.getvalue()) + signs(exits.written(text, text))
 
 
 async def mcp(text: str) -> list[str]:
@@ -136,7 +136,7 @@ async def mcp(text: str) -> list[str]:
     from api.mcp import text_of
 
     shown = text_of(Untrusted(text=text))
-    return loads(shown) + _hidden(shown)
+    return loads(shown) + signs(shown)
 
 
 async def to_discord(text: str) -> list[str]:
@@ -151,7 +151,7 @@ async def to_discord(text: str) -> list[str]:
     found = [] if payload["allowed_mentions"] == {"parse": []} else ["mentions are allowed"]
     if "content" in payload:
         found.append("a text that is previewed")
-    return found + _pings(json.dumps(payload["embeds"], ensure_ascii=False))
+    return found + pings(json.dumps(payload["embeds"], ensure_ascii=False))
 
 
 async def to_mail(text: str) -> list[str]:
@@ -166,7 +166,7 @@ async def to_mail(text: str) -> list[str]:
     assert isinstance(html, EmailMessage)
     from tests.nebula.markup.oracle import loads_html
 
-    found = loads_html(html.get_content()) + _hidden(str(letter["Subject"]))
+    found = loads_html(html.get_content()) + signs(str(letter["Subject"]))
     known = {"Subject", "From", "To", "Date", "Message-ID", "MIME-Version", "Content-Type"}
     return found + [name for name in dict(letter) if name not in known]
 
@@ -186,15 +186,17 @@ _OBEYED: Final = re.compile(
 )
 
 
-def _hidden(text: str) -> list[str]:
+def signs(text: str) -> list[str]:
+    """Return the signs in a text that a terminal obeys or a reader cannot see."""
     return [repr(found) for found in _OBEYED.findall(text)]
 
 
-def _links(text: str) -> list[str]:
+def _hyperlinks(text: str) -> list[str]:
     return _LINK.findall(text)
 
 
-def _pings(text: str) -> list[str]:
+def pings(text: str) -> list[str]:
+    """Return the mentions, commands and masked links that a messenger would find."""
     return [found[0] for found in _PING.finditer(text)]
 
 

@@ -11,12 +11,10 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from benchmarks.corpora import CANARY, markup
 from nebula.auth.principal import Role
 from tests.fakes.browser import Outside
-from tests.fakes.scripted import ModelRequest, Reply, call, calls
 from tests.ui.chat import ANSWER_MS, Chat
+from tests.ui.poison import ASKING, poisoned
 from tests.ui.site import Site
 from ui.chat import shell
-
-ANSWER = "\n\n".join(form.text for form in markup()) + "\n\nThat was everything."
 
 
 @pytest.fixture
@@ -28,16 +26,6 @@ def unguarded(browser: Browser, site: Site, person: str) -> Iterator[BrowserCont
     context.add_cookies([{"name": "jarvis_session", "value": token, "url": site.url}])
     yield context
     context.close()
-
-
-def poisoned(request: ModelRequest) -> Reply:
-    """Policy: run the tool that returns every form, then say every form."""
-    if request.last.get("role") == "tool":
-        return Reply(pieces=tuple(ANSWER[at : at + 97] for at in range(0, len(ANSWER), 97)))
-    if "plan" not in request.tools:
-        return call("sample_poison", {})
-    steps = [form.text[:180] for form in markup()[:9]]
-    return calls(("plan", {"steps": steps}), ("sample_poison", {}))
 
 
 def strangers(asked: list[str]) -> list[str]:
@@ -54,7 +42,7 @@ def test_no_form_of_markup_makes_the_page_call_anybody(
     chat = Chat(page, screenshots)  # type: ignore[arg-type]
     chat.connected()
     with site.thinking(poisoned):
-        chat.say("look closely and then show me the poison in every form there is, step by step")
+        chat.say(ASKING)
         expect(chat.answer("That was everything.")).to_be_visible(timeout=ANSWER_MS)
         chat.settle()
     chat.tool("sample_poison").get_by_role("button").first.click()
