@@ -239,7 +239,9 @@ def test_an_odd_repository_address_is_refused(url):
         parse_remote(url, allow_private=False)
 
 
-@pytest.mark.parametrize("url", ["https://localhost/x.git", "git@127.0.0.1:x.git"])
+@pytest.mark.parametrize(
+    "url", ["https://localhost/x.git", "git@127.0.0.1:x.git", "ssh://git@127.8.8.8:22/x.git"]
+)
 async def test_a_repository_on_a_private_network_is_refused(home, url):
     with pytest.raises(PermissionDenied, match="private network"):
         await read_all(home, url, SourceKind.REPOSITORY)

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
@@ -119,3 +120,25 @@ def test_the_page_s_policy_alone_lets_no_form_call_anybody(raw: Raw, outside: Ou
 def test_without_them_the_canary_is_heard(raw: Raw, outside: Outside) -> None:
     with raw('<!doctype html><img src="http://heard.test/x.png">', {}):
         assert outside.hears("heard.test"), "else the tests above would prove nothing"
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/login", "/confirm", "/thread/x", "/public/logo_dark.svg", "/api/docs"]
+)
+@pytest.mark.parametrize("signed_in", [True, False])
+def test_every_page_forbids_other_hosts_and_looks_up_no_names(
+    site: Site, person: str, path: str, signed_in: bool
+) -> None:
+    site.person(person, Role.ADMIN)
+    cookies = {"jarvis_session": site.token(person)} if signed_in else {}
+    answer = httpx.get(
+        site.url + path, cookies=cookies, headers={"Accept": "text/html"}, follow_redirects=True
+    )
+    assert answer.headers["x-dns-prefetch-control"] == "off"
+    rules = dict(
+        rule.strip().split(" ", 1) for rule in answer.headers["content-security-policy"].split(";")
+    )
+    assert rules["default-src"] in {"'self'", "'none'"}
+    assert rules["base-uri"] == rules["frame-ancestors"] == "'none'"
+    assert rules["form-action"] in {"'self'", "'none'"}
+    assert not any("*" in value or "http" in value for value in rules.values()), rules

@@ -2,7 +2,9 @@
 
 import base64
 import hashlib
+import re
 
+from docs.generate import ROOT
 from ui.chat import shell
 
 PAGE = """<!doctype html><html><head><title>x</title>
@@ -35,3 +37,22 @@ def test_the_policy_lets_the_page_reach_this_server_only() -> None:
     assert rules["default-src"] == "'self'"
     assert rules["img-src"] == "'self' data: blob:"
     assert not any("http" in value or "*" in value for value in rules.values())
+
+
+def test_our_elements_put_no_address_into_a_page_but_paths_of_this_server() -> None:
+    sources = [path.read_text() for path in (ROOT / "ui/public/elements").glob("*.jsx")]
+    used = [
+        found
+        for text in sources
+        for found in re.findall(
+            r"\b(?:src|href|srcSet|poster|action|data)=({.*?}|\"[^\"]*\")", text
+        )
+    ]
+    assert used, "this test would see nothing"
+    assert [found for found in used if not found.startswith(("{`/", '"/'))] == []
+    for text in sources:
+        assert "dangerouslySetInnerHTML" not in text
+        assert (
+            re.findall(r"fetch\((?!`/|`\$\{path\}|\"/|url\))|EventSource\((?!`\$\{path\})", text)
+            == []
+        )
