@@ -13,7 +13,7 @@ from langchain.agents.middleware.types import ToolCallRequest
 from langchain_core.messages import ToolMessage
 from langgraph.types import Command, interrupt
 
-from graphs.context import ThreadState, TurnContext, joined, labels_of
+from graphs.context import ThreadState, TurnContext, joined, labels_of, plan_of, words_of
 from graphs.events import JobEvent, ToolEvent
 from graphs.schemas import Schema
 from graphs.wording import error_markdown, error_text, result_text
@@ -160,6 +160,8 @@ class _Call:
             labels=labels_of(request.state, turn.caller),
             by_model=not _is_plain(request),
             progress=call.progress,
+            words=words_of(request.state),
+            plan=plan_of(request.state),
         )
         return replace(call, caller=caller)
 

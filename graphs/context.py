@@ -11,6 +11,8 @@ from agents.profile import Profile
 from graphs.events import ChatEvent
 from nebula.auth.principal import Caller
 from nebula.policy.labels import Label
+from nebula.policy.plan import Plan, read
+from nebula.policy.words import LONGEST
 from nebula.tool.executor import Executor
 
 Emit = Callable[[ChatEvent], None]
@@ -25,6 +27,27 @@ def _merged(before: str, after: str) -> str:
     return joined([*before.split(), *after.split()])
 
 
+_BETWEEN = "\x1e"
+_REMEMBERED = 8_000
+"""Characters of a person's own words that a thread keeps; the oldest go first."""
+
+
+def typed(text: str) -> str:
+    """Return what a thread keeps of what a person typed: too long a text was pasted."""
+    return text.replace(_BETWEEN, " ") if len(text) <= LONGEST else ""
+
+
+def _longer(before: str, after: str) -> str:
+    said = [each for each in (*before.split(_BETWEEN), after) if each]
+    while sum(map(len, said)) > _REMEMBERED:
+        del said[0]
+    return _BETWEEN.join(said)
+
+
+def _latest(_before: str, after: str) -> str:
+    return after
+
+
 class ThreadState(AgentState[Any]):
     """What a thread remembers beside its messages."""
 
@@ -36,11 +59,25 @@ class ThreadState(AgentState[Any]):
     """The id of the one call that a person typed in so many words, or empty."""
     labels: NotRequired[Annotated[str, _merged]]
     """Where the thread's text came from; it only grows."""
+    words: NotRequired[Annotated[str, _longer]]
+    """What the person typed themselves: no attachment, no summary, nothing a model wrote."""
+    plan: NotRequired[Annotated[str, _latest]]
+    """The steps of this request that were fixed before anything from outside was read."""
 
 
 def labels_of(state: Mapping[str, Any], caller: Caller) -> frozenset[Label]:
     """Return the labels a call made from this thread carries."""
     return caller.labels | {Label(name) for name in str(state.get("labels", "")).split()}
+
+
+def words_of(state: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the messages that a person typed in this thread."""
+    return tuple(each for each in str(state.get("words", "")).split(_BETWEEN) if each)
+
+
+def plan_of(state: Mapping[str, Any]) -> Plan:
+    """Return the steps that this request has fixed."""
+    return read(str(state.get("plan", "")))
 
 
 @dataclass

@@ -60,7 +60,7 @@ async def assembled(
         approvals=Approvals(db, events, settings),
         audit=Audit(db),
         limits=await stack.enter_async_context(open_limits(settings)),
-        judge=open_judge(settings, db, events, tools),
+        judge=open_judge(settings, db, events, tools, gpu.services),
         registry=tools,
         jobs=_jobs(db, events, tools, gpu),
         schedules=Schedules(db, tools),

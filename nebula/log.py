@@ -11,6 +11,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from nebula.markup.text import visible
+from nebula.secrets.redact import hide
 
 _HIDDEN = "[hidden]"
 _SECRET_NAME = re.compile(

@@ -1,12 +1,12 @@
 """What others do instead of ours, as judges over the same calls."""
 
 from dataclasses import replace
-from typing import Any
 
 from pydantic import BaseModel
 
 from nebula.auth.principal import Caller
 from nebula.policy.ask import Decision, Verdict
+from nebula.policy.plan import Plan
 from nebula.tool.definition import AnyTool, Effect
 from nebula.tool.judge import Judge
 
@@ -14,18 +14,22 @@ from nebula.tool.judge import Judge
 class NoPolicy(Judge):
     """Rights are checked, and nothing else: what a framework does out of the box."""
 
-    async def decide(self, tool: AnyTool, values: BaseModel, caller: Caller) -> Decision:
+    async def decide(
+        self, tool: AnyTool, values: BaseModel, caller: Caller, call_id: str = ""
+    ) -> Decision:
         """Allow whatever the person might do."""
-        decision = await super().decide(tool, values, caller)
+        decision = await super().decide(tool, values, caller, call_id)
         return _unless_blocked(decision, Verdict.ALLOW)
 
 
 class AskOnEveryWrite(Judge):
     """Every effect is put before a person, and reading is free."""
 
-    async def decide(self, tool: AnyTool, values: BaseModel, caller: Caller) -> Decision:
+    async def decide(
+        self, tool: AnyTool, values: BaseModel, caller: Caller, call_id: str = ""
+    ) -> Decision:
         """Ask for every effect."""
-        decision = await super().decide(tool, values, caller)
+        decision = await super().decide(tool, values, caller, call_id)
         reads = tool.effect is Effect.READ
         return _unless_blocked(decision, Verdict.ALLOW if reads else Verdict.CONFIRM)
 
@@ -33,12 +37,11 @@ class AskOnEveryWrite(Judge):
 class BlanketTaint(Judge):
     """After the first text from outside every effect is put before a person, planned or not."""
 
-    async def decide(self, tool: AnyTool, values: BaseModel, caller: Caller) -> Decision:
+    async def decide(
+        self, tool: AnyTool, values: BaseModel, caller: Caller, call_id: str = ""
+    ) -> Decision:
         """Decide as ours does, but without plans and without looking at where values come from."""
-        return await super().decide(tool, values, replace(caller, **_NOTHING_KNOWN))
-
-
-_NOTHING_KNOWN: dict[str, Any] = {}
+        return await super().decide(tool, values, replace(caller, words=(), plan=Plan()), call_id)
 
 
 def _unless_blocked(decision: Decision, verdict: Verdict) -> Decision:

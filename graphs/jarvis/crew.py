@@ -13,6 +13,7 @@ from agents.profile import Profile
 from agents.roster import Roster, validated
 from graphs.adapter import ToolAdapter
 from graphs.context import ThreadState, TurnContext
+from graphs.jarvis.commitment import by_words
 from graphs.jarvis.delegate import asking
 from graphs.jarvis.plan import PLAN_TOOL
 from graphs.jarvis.selection import fitting
@@ -22,7 +23,9 @@ from graphs.thinking import Thinking
 from memory.checkpoints import Checkpoints
 from memory.sessions import Message
 from nebula.auth.principal import Caller
-from nebula.tool.definition import AnyTool
+from nebula.llm.command.answers import Call
+from nebula.policy.plan import Plan
+from nebula.tool.definition import AnyTool, Effect
 
 if TYPE_CHECKING:
     from nebula.app import App
@@ -110,6 +113,15 @@ class Crew:
         """Return the call that a message plainly is: a command, or a sentence of a tool."""
         call = self._commands.match_exact(said, self.visible(caller, by_model=False))
         return None if call is None else (call.name, call.arguments)
+
+    def settled(self, typed: str, caller: Caller, turn_id: str) -> Plan:
+        """Return the steps that a message says in so many words; one command alone needs none."""
+        effects = [t for t in self.visible(caller, by_model=True) if t.effect is not Effect.READ]
+
+        def find(clause: str) -> Call | None:
+            return self._commands.match_exact(clause, effects)
+
+        return by_words(typed, find, self.executor.registry.get, turn_id)
 
     def visible(self, caller: Caller, *, by_model: bool) -> list[AnyTool]:
         """Return the tools that this caller, or a model for them, may be offered."""

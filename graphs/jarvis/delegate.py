@@ -76,7 +76,8 @@ class _Delegate:
             "messages": [HumanMessage(task)],
             "turn_id": turn.turn_id,
             "offered": joined(tools),
-            "labels": str(request.state.get("labels", "")),
+            # What the person said and settled is theirs; the task is what a model made of it.
+            **{key: str(request.state.get(key, "")) for key in ("labels", "words", "plan")},
         }
         # On resume LangGraph runs this again and goes on inside, whatever the input is.
         result: dict[str, Any] = await self.crew.agent_graph.ainvoke(

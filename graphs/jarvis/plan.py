@@ -1,28 +1,41 @@
 """The plan a person sees: said by the model when there are several steps, else what it does."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from langchain.agents.middleware.types import ToolCallRequest
-from langchain_core.messages import ToolMessage
+from langchain_core.messages import AIMessage, ToolMessage
+from langgraph.types import Command
 
-from graphs.adapter import OwnTool
-from graphs.context import TurnContext
+from graphs.adapter import Answer, OwnTool
+from graphs.context import TurnContext, labels_of, plan_of
 from graphs.events import PlanEvent, PlanStep, ToolEvent
+from graphs.jarvis.commitment import by_model
 from graphs.schemas import function
+from nebula.policy.labels import tainted
+from nebula.policy.plan import written
 
 NAME = "plan"
 _STEPS = 8
 _SCHEMA = function(
     NAME,
-    "Show the person your plan. Call it together with the first step's tool, never alone.",
+    "Show the person your plan, and fix its steps before you read anything. Call it together with "
+    "the first step's tool, never alone.",
     {
         "type": "object",
         "properties": {
             "steps": {
                 "type": "array",
-                "items": {"type": "string"},
-                "description": "Short titles, in order",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "title": {"type": "string", "description": "Short"},
+                        "tool": {"type": "string", "description": "Of a step that changes things"},
+                        "with": {"type": "object", "description": "Its arguments, as known now"},
+                    },
+                    "required": ["title"],
+                },
+                "description": "In order",
             }
         },
         "required": ["steps"],
@@ -30,11 +43,32 @@ _SCHEMA = function(
 )
 
 
-async def _show(request: ToolCallRequest, turn: TurnContext) -> ToolMessage:
+async def _show(request: ToolCallRequest, turn: TurnContext) -> Answer:
     said = request.tool_call["args"].get("steps")
-    titles = [str(title)[:120] for title in said[:_STEPS]] if isinstance(said, list) else []
-    turn.emit(PlanEvent(steps=[PlanStep(title=title) for title in titles]))
-    return ToolMessage("shown", name=NAME, tool_call_id=str(request.tool_call["id"]))
+    steps = said[:_STEPS] if isinstance(said, list) else []
+    turn.emit(PlanEvent(steps=[PlanStep(title=_short_title(step)) for step in steps]))
+    message = ToolMessage("shown", name=NAME, tool_call_id=str(request.tool_call["id"]))
+    if tainted(labels_of(request.state, turn.caller)):
+        # Whoever has read text from outside settles nothing any more.
+        return message
+    fixed = by_model(
+        steps,
+        plan_of(request.state),
+        _beside(request),
+        turn.executor.registry.get,
+        f"{turn.turn_id}:{request.tool_call['id']}",
+    )
+    return Command(update={"messages": [message], "plan": written(fixed)})
+
+
+def _short_title(step: Any) -> str:
+    return str(step.get("title", "") if isinstance(step, Mapping) else step)[:120]
+
+
+def _beside(request: ToolCallRequest) -> list[str]:
+    """Name the tools that the same answer calls."""
+    asked = next((m for m in reversed(request.state["messages"]) if m.type == "ai"), None)
+    return [call["name"] for call in asked.tool_calls] if isinstance(asked, AIMessage) else []
 
 
 PLAN_TOOL = OwnTool(_SCHEMA, _show)

@@ -73,13 +73,14 @@ class Jarvis:
             NotFound: when the session is not the caller's.
         """
         # A secret that somebody pastes goes into no transcript.
-        said = hide(with_attachments(_checked(text), attachments))
+        typed = hide(_checked(text))
+        said = hide(with_attachments(typed, attachments))
         if attachments:
             caller = replace(caller, labels=caller.labels | {Label.OUTSIDE})
         async with self._door:
             turn = await self._turns.begin(caller, said, session_id)
         caller = replace(caller, session_id=turn.session_id, by_model=False)
-        stream = self._start(Running(TurnStream(turn, caller.principal.id), caller, said))
+        stream = self._start(Running(TurnStream(turn, caller.principal.id), caller, said, typed))
         async for event in stream.read():
             yield event
 

@@ -13,7 +13,7 @@ from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command
 
-from graphs.context import Meter, TurnContext, joined
+from graphs.context import Meter, TurnContext, joined, typed
 from graphs.events import ApprovalEvent, DoneEvent, ErrorEvent, SessionEvent, StepEvent
 from graphs.jarvis.broadcast import Broadcast
 from graphs.jarvis.crew import COMMAND, Crew
@@ -26,6 +26,7 @@ from memory.turns import Ending, Turns
 from nebula.auth.principal import Caller
 from nebula.errors import Conflict, InternalError, NebulaError, PermissionDenied
 from nebula.policy.labels import Label
+from nebula.policy.plan import Plan, written
 from nebula.tool.approvals import Approvals
 
 log = structlog.get_logger(__name__)
@@ -47,6 +48,8 @@ class Running:
     caller: Caller
     said: str = ""
     """What the person said; empty when the turn goes on after approvals."""
+    typed: str = ""
+    """Of that, what they typed themselves: no attachment."""
     model: str = ""
     """Who thinks, as it looked when the turn began."""
     meter: Meter = field(default_factory=Meter)
@@ -151,8 +154,11 @@ class TurnRunner:
         read_only = command is None and is_question(said)
         thread = await self._thread_before(running)
         offered: Sequence[str] = []
+        plan = Plan()
         if command is None:
-            offered = await self._offered(running, thread, read_only=read_only)
+            plan = crew.settled(running.typed, running.caller, turn.id)
+            fitting = await self._offered(running, thread, read_only=read_only)
+            offered = [*fitting, *(step.tool for step in plan.steps)]
         before = repairs(thread.get("messages", ()), turn.earlier) if turn.earlier else []
         if any(each.state in {"waiting", "withdrawn"} for each in turn.earlier):
             await self.withdraw(running.caller, turn.session_id)
@@ -162,6 +168,8 @@ class TurnRunner:
             "offered": joined(offered),
             "plain": f"plain-{turn.id}" if command else "",
             "labels": joined(running.caller.labels),
+            "words": typed(running.typed),
+            "plan": written(plan),
         }
         return work, self._context(running, command=command, read_only=read_only)
 

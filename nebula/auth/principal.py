@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from nebula.policy.labels import Label
+from nebula.policy.plan import Plan
 
 
 class Role(StrEnum):
@@ -76,3 +77,7 @@ class Caller:
     progress: ProgressSink | None = field(default=None, compare=False)
     job_id: str | None = None
     """The job whose run asks, if any; only the executor sets it."""
+    words: tuple[str, ...] = field(default=(), compare=False)
+    """What the person typed in this conversation; only a thread's state fills it."""
+    plan: Plan = field(default_factory=Plan, compare=False)
+    """What this request fixed before anything from outside was read."""

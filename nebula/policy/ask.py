@@ -9,6 +9,7 @@ from typing import Any
 
 from nebula.auth.principal import Caller, Surface
 from nebula.policy.grants import Grant
+from nebula.policy.names import Names
 from nebula.policy.plan import Plan
 from nebula.policy.selectors import Origin
 from nebula.tool.definition import AnyTool
@@ -44,6 +45,19 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True)
+class Uses:
+    """What can be used once: a step of the plan, and a person's endorsements."""
+
+    step: str = ""
+    endorsements: tuple[str, ...] = ()
+    needed: bool = False
+    """Without them the call would have had to wait for a person."""
+
+    def __bool__(self) -> bool:
+        return bool(self.step or self.endorsements)
+
+
+@dataclass(frozen=True)
 class Decision:
     """A verdict, the name of the rule that gave it, and the reason a person reads."""
 
@@ -53,6 +67,10 @@ class Decision:
     level: Level = Level.NORMAL
     grant_id: str | None = None
     """The standing grant that made it unnecessary to ask."""
+    origins: Mapping[str, Origin] = field(default_factory=dict, compare=False)
+    """Where the value of each selector comes from, as far as that was looked at."""
+    uses: Uses = field(default_factory=Uses, compare=False)
+    """What the call takes up when it begins."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +92,12 @@ class Ask:
     origins: Mapping[str, Origin] = field(default_factory=dict)
     """Where the value of each selector comes from."""
     plan: Plan = field(default_factory=Plan)
+    spent: frozenset[str] = frozenset()
+    """The steps that have run."""
+    endorsements: Mapping[str, str] = field(default_factory=dict)
+    """The endorsement that each ENDORSED selector rests on."""
+    names: Names = field(default_factory=Names)
+    """What names mean at this moment."""
     grants: tuple[Grant, ...] = ()
     used: Used = field(default_factory=Used)
     cost: Decimal = Decimal(0)

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from nebula.auth.principal import Surface
-from nebula.policy.ask import STRICTNESS, Ask, Decision, Level, Verdict
+from nebula.policy.ask import STRICTNESS, Ask, Decision, Level, Uses, Verdict
 from nebula.policy.labels import tainted
 from nebula.policy.rules import Rules, named
-from nebula.policy.selectors import TRUSTED
+from nebula.policy.selectors import Origin
+from nebula.policy.settled import endorsed, step_of
 from nebula.tool.definition import AnyTool, Audience, Effect
 
 Rule = Callable[[Ask, Rules], Decision | None]
@@ -22,7 +23,8 @@ _ASKS_AGAIN = frozenset({"tool-asks", "operator"})
 
 def decide(ask: Ask, rules: Rules) -> Decision:
     """Decide about a call at this moment."""
-    return _strictest(ask, rules, (*_STANDING, *_PRESENT))
+    decision = _strictest(ask, rules, (*_STANDING, *_PRESENT))
+    return replace(decision, origins=ask.origins, uses=_uses(ask))
 
 
 def standing(ask: Ask, rules: Rules) -> Decision:
@@ -91,13 +93,32 @@ def _by_effect(ask: Ask, _rules: Rules) -> Decision | None:
 
 def _outside_text(ask: Ask, _rules: Rules) -> Decision | None:
     """Text from outside may not command; what was settled before it was read may go on."""
-    if ask.tool.effect is Effect.READ or not tainted(ask.caller.labels) or ask.typed:
-        return None
-    trusted = all(ask.origins.get(name) in TRUSTED for name in ask.tool.selectors)
-    if trusted and ask.plan.holds(ask.tool.name, ask.arguments):
+    if not _must_be_settled(ask) or _step(ask) or endorsed(ask.tool, ask.origins):
         return None
     reason = "This conversation has read text from outside, which may not command."
     return _wait(ask, "outside-text", reason)
+
+
+def _must_be_settled(ask: Ask) -> bool:
+    return ask.tool.effect is not Effect.READ and tainted(ask.caller.labels) and not ask.typed
+
+
+def _step(ask: Ask) -> str:
+    if ask.typed or not ask.plan.steps:
+        return ""
+    step = step_of(ask.tool, ask.arguments, ask.origins, ask.plan, ask.names, spent=ask.spent)
+    return "" if step is None else step.id
+
+
+def _uses(ask: Ask) -> Uses:
+    """Say what the call takes up; a step that runs before anything was read is used up too."""
+    if ask.tool.effect is Effect.READ:
+        return Uses()
+    step = _step(ask)
+    rests = (name for name, origin in ask.origins.items() if origin is Origin.ENDORSED)
+    found = tuple(ask.endorsements[name] for name in rests if name in ask.endorsements)
+    needed = _must_be_settled(ask) and bool(step or found)
+    return Uses(step, found, needed=needed) if step or found else Uses()
 
 
 def _tool_asks(ask: Ask, _rules: Rules) -> Decision | None:

@@ -20,6 +20,8 @@ class Kind(StrEnum):
     """An id that only this system gives, such as a job's."""
     URL = "url"
     PATH = "path"
+    PLACE = "place"
+    """An address or a path, whichever it reads like."""
     NUMBER = "number"
     CHOICE = "choice"
     """One of a few fixed values, such as a role or a flag."""

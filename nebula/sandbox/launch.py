@@ -1,6 +1,5 @@
 """The record that `inside/launch.pl` reads inside the sandbox, and its answer."""
 
-import os
 import platform
 from collections.abc import Sequence
 
@@ -26,7 +25,7 @@ def record(job: Sandboxed, rules: Sequence[Rule], abi: int, *, in_cgroup: bool) 
         fields += ["variable", name, value]
     for argument in job.argv:
         fields += ["argument", argument]
-    return os.fsencode("".join(f"{field}\0" for field in fields))
+    return "".join(f"{field}\0" for field in fields).encode("utf-8", "surrogateescape")
 
 
 def check_report(report: bytes, job: Sandboxed, stderr: bytes) -> None:

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from nebula.auth.principal import Caller
 from nebula.errors import ApprovalRequired, Conflict, NebulaError, OutcomeUnknown
+from nebula.policy.ask import Uses
 from nebula.secrets.references import Versions
 from nebula.tool.definition import AnyTool, EffectKind
 from nebula.tool.envelope import shown_arguments
@@ -27,6 +28,8 @@ class Call:
     """The versions of the secrets that the arguments refer to."""
     key: CallKey | None = None
     """Set from the moment the call is on record as running."""
+    uses: Uses = field(default_factory=Uses)
+    """What it takes up when it begins."""
     cost: Decimal = Decimal(0)
     as_job: bool = False
     priority: int = 0

@@ -185,7 +185,8 @@ class Executor:
         # Before the arguments are looked at: nobody learns about a tool they may not use.
         _refuse_blocked(judge.standing(tool, caller))
         values = call.values = _validated(tool, arguments)
-        decision = await judge.decide(tool, values, caller)
+        decision = await judge.decide(tool, values, caller, call.call_id)
+        call.uses = decision.uses
         _refuse_blocked(decision)
         call.secrets = await self._references.check(tool, values, caller)
         call.as_job |= tool.background and caller.job_id is None
@@ -229,14 +230,22 @@ class Executor:
     ) -> bool:
         """Record that the call starts; what only one call can have is taken with that."""
         known, cost = call.caller.session_id, call.cost
-        if approval is None and not self._parts.judge.rules.limits_of(tool):
+        if approval is None and not call.uses and not self._parts.judge.rules.limits_of(tool):
             async with self._parts.db.bare() as bare:
                 return await self._ledger.begin(bare, tool, key, known, cost=cost)
         async with self._parts.db.session() as session:
             if approval is not None:
                 await self._parts.approvals.use(session, approval)
+            await self._take(session, call, approved=approval is not None)
             await self._within_limits(session, call, tool, values)
             return await self._ledger.begin(session, tool, key, known, cost=cost)
+
+    async def _take(self, statements: Statements, call: Call, *, approved: bool) -> None:
+        """Use up the step and the endorsements that a call rests on; an approval suffices too."""
+        if call.uses:
+            uses = replace(call.uses, needed=False) if approved else call.uses
+            who = call.caller.principal.id
+            await self._parts.judge.vouching.take(statements, uses, who, call.call_id)
 
     async def _within_limits(
         self, statements: Statements, call: Call, tool: AnyTool, values: BaseModel
@@ -261,6 +270,7 @@ class Executor:
         async with self._transaction(plain=approval is None and tool.gpu is None) as session:
             bare = session if isinstance(session, Bare) else await bare_in(session)
             await self._within_limits(bare, call, tool, values)
+            await self._take(bare, call, approved=approval is not None)
             if approval is not None and not isinstance(session, Bare):
                 await parts.approvals.use(session, approval)
             known, cost = call.caller.session_id, call.cost

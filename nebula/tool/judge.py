@@ -1,6 +1,7 @@
 """Gathers the facts of a call and asks the policy; it has no word in the answer."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -13,14 +14,22 @@ from nebula.db.engine import Database
 from nebula.errors import InvalidInput
 from nebula.policy.ask import Ask, Decision, Level, Used, Verdict
 from nebula.policy.decide import decide, level_of, standing
+from nebula.policy.labels import tainted
+from nebula.policy.origins import same
 from nebula.policy.rules import Limit, Rules
 from nebula.policy.rules_file import RulesFile
+from nebula.policy.selectors import Origin
+from nebula.policy.settled import origins_of
+from nebula.policy.words import said
+from nebula.services.directory import ServiceDirectory
 from nebula.settings import Settings
 from nebula.tool.definition import AnyTool, Effect
 from nebula.tool.envelope import shown_arguments
 from nebula.tool.pause import Pause
+from nebula.tool.registers import Registers
 from nebula.tool.registry import Registry
 from nebula.tool.usage import used_today
+from nebula.tool.vouching.store import Vouching
 from nebula.yaml_file import BadFile
 
 if TYPE_CHECKING:
@@ -30,12 +39,21 @@ if TYPE_CHECKING:
 class Judge:
     """The policy as the executor, schedules and doors see it."""
 
-    def __init__(self, db: Database, registry: Registry, rules: RulesFile, pause: Pause) -> None:
-        """Take the tools, the operator's rules, and the kill switch."""
+    def __init__(
+        self,
+        db: Database,
+        registry: Registry,
+        rules: RulesFile,
+        pause: Pause,
+        registers: Registers,
+    ) -> None:
+        """Take the tools, the operator's rules, the kill switch, and what names mean."""
         self.pause = pause
+        self.vouching = Vouching(db)
         self._db = db
         self._registry = registry
         self._file = rules
+        self._registers = registers
 
     @property
     def rules(self) -> Rules:
@@ -60,12 +78,15 @@ class Judge:
         """Return how much a decision about a tool weighs."""
         return level_of(tool, self.rules)
 
-    async def decide(self, tool: AnyTool, values: BaseModel, caller: Caller) -> Decision:
-        """Decide about a call now."""
+    async def decide(
+        self, tool: AnyTool, values: BaseModel, caller: Caller, call_id: str = ""
+    ) -> Decision:
+        """Decide about a call now; the same call again may use what it has used already."""
         rules = self.rules
         ask = Ask(tool, caller, shown_arguments(values), now=datetime.now(UTC))
         if tool.effect is Effect.READ:
             return decide(ask, rules)
+        ask = await self._with_origins(ask, call_id)
         return decide(await self._with_facts(ask, values, rules), rules)
 
     async def run_on(self, tool: AnyTool, caller: Caller) -> Decision:
@@ -97,20 +118,39 @@ class Judge:
         decision = decide(ask, rules)
         return decision if (decision.verdict, decision.rule) == (Verdict.BLOCK, "limit") else None
 
+    async def _with_origins(self, ask: Ask, call_id: str) -> Ask:
+        """Find out where the values come from; what a person typed themselves is their word."""
+        tool, caller = ask.tool, ask.caller
+        if ask.typed:
+            return replace(ask, origins=dict.fromkeys(tool.selectors, Origin.WORDS))
+        names = self._registers.names()
+        origins = origins_of(tool, ask.arguments, said(caller.words), caller.plan, names)
+        rests: dict[str, str] = {}
+        if tainted(caller.labels) and Origin.UNKNOWN in origins.values():
+            for each in await self.vouching.endorsed(caller, tool.name, call_id):
+                kind, value = tool.selectors.get(each.selector), ask.arguments.get(each.selector)
+                if kind is None or origins[each.selector] is not Origin.UNKNOWN:
+                    continue
+                if same(kind, each.value, value, names):
+                    origins[each.selector] = Origin.ENDORSED
+                    rests[each.selector] = each.id
+        steps = [step.id for step in caller.plan.of(tool.name)]
+        spent = await self.vouching.spent(steps, call_id) if steps else frozenset[str]()
+        return replace(
+            ask, origins=origins, endorsements=rests, names=names, plan=caller.plan, spent=spent
+        )
+
     async def _with_facts(self, ask: Ask, values: BaseModel, rules: Rules) -> Ask:
         paused = await self.pause.now()
         used, limits = Used(), rules.limits_of(ask.tool)
         if limits:
             async with self._db.bare() as bare:
                 used = await self._used(bare, ask.caller, limits)
-        return Ask(
-            ask.tool,
-            ask.caller,
-            ask.arguments,
+        return replace(
+            ask,
             used=used,
             cost=cost_of(ask.tool, values),
             paused="" if paused is None else str(paused),
-            now=ask.now,
         )
 
     async def _used(
@@ -125,7 +165,13 @@ def cost_of(tool: AnyTool, values: BaseModel) -> Decimal:
     return Decimal(0) if tool.cost is None else tool.cost(values)
 
 
-def open_judge(settings: Settings, db: Database, events: "Events", registry: Registry) -> Judge:
+def open_judge(
+    settings: Settings,
+    db: Database,
+    events: "Events",
+    registry: Registry,
+    services: ServiceDirectory,
+) -> Judge:
     """Read the operator's rules and return the policy.
 
     Raises:
@@ -137,4 +183,4 @@ def open_judge(settings: Settings, db: Database, events: "Events", registry: Reg
         rules = RulesFile(settings.policy, tools, features)
     except BadFile as bad:
         raise InvalidInput(f"The policy cannot be used: {bad}", hint="Correct the file.") from bad
-    return Judge(db, registry, rules, Pause(db, events))
+    return Judge(db, registry, rules, Pause(db, events), Registers(services))

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from nebula.errors import Conflict, NotFound
+from nebula.policy.selectors import Kind
 from nebula.tool.context import Context
 from nebula.tool.definition import Effect, EffectKind, tool
 from tools.gpu.queue import GpuLeases, GpuQueue, ReleasedLease
@@ -93,7 +94,7 @@ async def gpu_plan(ctx: Context, service: Service, node: Node = None) -> PlanRep
     effect=Effect.WRITE,
     kind=EffectKind.IDEMPOTENT,
     rest="POST /gpu/orchestrator",
-    selectors=["service", "node", "force"],
+    selectors={"service": Kind.SERVICE, "node": Kind.NODE, "force": Kind.CHOICE},
     timeout=_SECONDS,
     says=[
         "switch [the gpu] to [the] {service} [on {node}]",
@@ -126,7 +127,7 @@ async def gpu_switch(
 @tool(
     effect=Effect.WRITE,
     kind=EffectKind.IDEMPOTENT,
-    selectors=["service", "node"],
+    selectors={"service": Kind.SERVICE, "node": Kind.NODE},
     timeout=_SECONDS,
     says=[
         "(load|warm up|preload) [the [model]] {service} [on {node}]",
@@ -146,7 +147,7 @@ async def gpu_load(ctx: Context, service: Service, node: Node = None) -> SwitchR
 @tool(
     effect=Effect.WRITE,
     kind=EffectKind.IDEMPOTENT,
-    selectors=["service", "node", "force"],
+    selectors={"service": Kind.SERVICE, "node": Kind.NODE, "force": Kind.CHOICE},
     timeout=_SECONDS,
     says=[
         "unload [the] {service} [from [the] gpu]",
@@ -206,7 +207,7 @@ async def gpu_list_leases(ctx: Context, node: Node = None) -> GpuLeases:
     effect=Effect.DESTRUCTIVE,
     kind=EffectKind.IDEMPOTENT,
     rest="DELETE /gpu/leases/{lease}",
-    selectors=["lease"],
+    selectors={"lease": Kind.ID},
     says=[
         "(release|revoke|take away) [the] [gpu] lease {lease}",
         "end [the] gpu lease {lease}",

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from nebula.policy.selectors import Kind
 from nebula.tool.context import Context
 from nebula.tool.definition import Effect, EffectKind, tool
 from tools.jarvis.schemas import JarvisStatus, JarvisSwitch, SwitchedTier
@@ -48,7 +49,7 @@ async def jarvis_status(
     effect=Effect.WRITE,
     kind=EffectKind.IDEMPOTENT,
     rest="POST /jarvis/switch",
-    selectors=["model"],
+    selectors={"model": Kind.MODEL},
     says=[
         "(think|answer) with {model}",
         "use [the] (model|llm) {model} [for {tier} [requests]]",

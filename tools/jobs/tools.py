@@ -6,6 +6,7 @@ from pydantic import Field, ValidationError
 
 from nebula.errors import Conflict
 from nebula.jobs.job import Job, JobHandle, JobState
+from nebula.policy.selectors import Kind
 from nebula.tool.context import Context
 from nebula.tool.definition import Effect, EffectKind, tool
 from nebula.tool.render import escape
@@ -82,7 +83,7 @@ async def jobs_get(
 @tool(
     effect=Effect.WRITE,
     kind=EffectKind.KEYED,
-    selectors=["tool", "arguments"],
+    selectors={"tool": Kind.ID, "arguments": Kind.WORDS},
     rest="POST /jobs",
     says=["run {tool} (as a job|in the background)", "(submit|queue) [a job for] {tool}"],
     examples=["run gpu_status as a job", "do that in the background and tell me when it is done"],
@@ -102,7 +103,7 @@ async def jobs_submit(
 @tool(
     effect=Effect.WRITE,
     kind=EffectKind.IDEMPOTENT,
-    selectors=["job_id"],
+    selectors={"job_id": Kind.ID},
     rest="POST /jobs/{job_id}/cancel",
     says=["(cancel|stop|abort) [the] job {job_id}"],
     examples=["cancel job job_0a1b2c3d", "stop the download job job_0a1b2c3d"],
@@ -116,7 +117,7 @@ async def jobs_cancel(ctx: Context, job_id: JobId) -> JobChange:
 @tool(
     effect=Effect.WRITE,
     kind=EffectKind.KEYED,
-    selectors=["job_id"],
+    selectors={"job_id": Kind.ID},
     rest="POST /jobs/{job_id}/retry",
     says=["(retry|repeat|rerun) [the] job {job_id}", "run [the] job {job_id} again"],
     examples=["try job job_0a1b2c3d once more", "repeat the failed job job_0a1b2c3d"],
@@ -132,7 +133,7 @@ async def jobs_retry(ctx: Context, job_id: JobId) -> JobHandle:
 @tool(
     effect=Effect.WRITE,
     kind=EffectKind.IDEMPOTENT,
-    selectors=["job_id", "priority"],
+    selectors={"job_id": Kind.ID, "priority": Kind.NUMBER},
     rest="PUT /jobs/{job_id}/priority",
     says=["(set|change) [the] priority of [the] job {job_id} to {priority}"],
     examples=["let job job_0a1b2c3d go first", "move job job_0a1b2c3d behind the others"],

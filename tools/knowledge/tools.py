@@ -10,6 +10,7 @@ from knowledge.manual import manual_there
 from knowledge.search import Filters, Search
 from knowledge.shelves import forget, list_documents
 from knowledge.sources import SourceKind
+from nebula.policy.selectors import Kind
 from nebula.tool.context import Context
 from nebula.tool.definition import Effect, EffectKind, tool
 from tools.knowledge import service
@@ -31,7 +32,7 @@ Name = Annotated[
     kind=EffectKind.IDEMPOTENT,
     rest="POST /knowledge",
     timeout=900.0,
-    selectors=["source"],
+    selectors={"source": Kind.PLACE},
     says=[
         "(add|put|load|import|take) [the] [file|folder|page|url|repo|repository] {source} "
         "(to|into|in) [my|the] (knowledge|documents|library|knowledge base)",
@@ -192,7 +193,7 @@ async def knowledge_list(
     effect=Effect.DESTRUCTIVE,
     kind=EffectKind.CHECK_THEN_ACT,
     rest="DELETE /knowledge/{document}",
-    selectors=["document"],
+    selectors={"document": Kind.PLACE},
     says=[
         "(forget|remove|delete) [the] (document|file|folder|page|repository) {document}",
         "(forget|remove|delete) {document} from [my|the] (knowledge|documents|library)",

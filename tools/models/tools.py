@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from nebula.policy.selectors import Kind
 from nebula.services.folders import ModelKind
 from nebula.tool.context import Context
 from nebula.tool.definition import Effect, EffectKind, tool
@@ -27,7 +28,9 @@ From = Annotated[
     Source | None,
     Field(description="Where it is from; found out from the name when left out"),
 ]
-Kind = Annotated[ModelKind | None, Field(description="What a file is for; found out when left out")]
+FileKind = Annotated[
+    ModelKind | None, Field(description="What a file is for; found out when left out")
+]
 
 _DAY = 24 * 3600.0
 
@@ -53,7 +56,7 @@ _DAY = 24 * 3600.0
     ],
 )
 async def models_list(
-    ctx: Context, service: Service = None, node: Node = None, kind: Kind = None
+    ctx: Context, service: Service = None, node: Node = None, kind: FileKind = None
 ) -> ModelList:
     """List every model on disk of every service and node: kind, size, where, loaded, VRAM."""
     await ctx.parts.services.refresh()
@@ -84,7 +87,7 @@ async def models_search(
     ctx: Context,
     query: Annotated[str, Field(min_length=1, max_length=200, description="Words to look for")],
     source: From = None,
-    kind: Kind = None,
+    kind: FileKind = None,
     limit: Annotated[int, Field(ge=1, le=50, description="How many per source")] = 10,
 ) -> SearchReport:
     """Search Hugging Face and CivitAI for models to download; Ollama has no search."""
@@ -133,7 +136,14 @@ async def models_show(
     effect=Effect.WRITE,
     kind=EffectKind.IDEMPOTENT,
     rest="POST /models",
-    selectors=["model", "source", "file", "service", "node", "name"],
+    selectors={
+        "model": Kind.MODEL,
+        "source": Kind.CHOICE,
+        "file": Kind.PATH,
+        "service": Kind.SERVICE,
+        "node": Kind.NODE,
+        "name": Kind.PATH,
+    },
     timeout=_DAY,
     background=True,
     says=[
@@ -173,7 +183,7 @@ async def models_download(
             description="Which file of it; a pattern such as unet/* takes several, in a folder",
         ),
     ] = None,
-    kind: Kind = None,
+    kind: FileKind = None,
     service: Service = None,
     node: Node = None,
     name: Annotated[
@@ -201,7 +211,12 @@ async def models_download(
     effect=Effect.DESTRUCTIVE,
     kind=EffectKind.IDEMPOTENT,
     rest="DELETE /models",
-    selectors=["model", "service", "node", "force"],
+    selectors={
+        "model": Kind.MODEL,
+        "service": Kind.SERVICE,
+        "node": Kind.NODE,
+        "force": Kind.CHOICE,
+    },
     timeout=120.0,
     says=[
         "(delete|remove|uninstall) [the] model {model} [(from|of) {service}] [on {node}]",

@@ -8,6 +8,7 @@ from pydantic import Field
 from nebula.errors import Conflict, NebulaError, UpstreamUnavailable
 from nebula.gpu.leases.need import GpuNeed
 from nebula.gpu.policy.types import PriorityClass
+from nebula.policy.selectors import Kind
 from nebula.services.nodes.bootstrap import checked_link, script
 from nebula.services.nodes.follow import follow, task_id
 from nebula.services.nodes.node import NodeHealth
@@ -127,7 +128,7 @@ def _gpu_need(given: Any) -> GpuNeed | None:
     background=True,
     gpu=_gpu_need,
     outside=True,
-    selectors=["node", "command", "args"],
+    selectors={"node": Kind.NODE, "command": Kind.WORDS, "args": Kind.WORDS},
     rest="POST /nodes/{node}/commands",
     says=["run [the command] {command} on [the (machine|node)] {node}"],
     examples=[
@@ -187,7 +188,7 @@ async def nodes_run_command(
     kind=EffectKind.OPAQUE,
     permission="nodes:admin",
     audience=Audience.HUMAN,
-    selectors=["system", "name"],
+    selectors={"system": Kind.CHOICE, "name": Kind.WORDS},
     rest="POST /nodes/bootstrap",
     says=[
         "(add|set up|join|connect) [a|another|a new] (machine|node|computer)",
@@ -231,7 +232,7 @@ async def nodes_bootstrap(
 @tool(
     effect=Effect.WRITE,
     kind=EffectKind.IDEMPOTENT,
-    selectors=["node"],
+    selectors={"node": Kind.NODE},
     rest="POST /nodes/{node}/wake",
     says=["(wake|wake up|turn on|switch on|power on) [the] [machine|node|computer] {node}"],
     examples=["wake gaming-pc", "turn the gaming PC on", "wake up the node gaming-pc"],

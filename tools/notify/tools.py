@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import Field, SecretStr
 
 from nebula.errors import InvalidInput
+from nebula.policy.selectors import Kind
 from nebula.secrets.vault import Vault
 from nebula.tool.context import Context
 from nebula.tool.definition import Audience, Effect, EffectKind, tool
@@ -49,7 +50,7 @@ def _channels(ctx: Context) -> Channels:
 @tool(
     effect=Effect.WRITE,
     kind=EffectKind.OPAQUE,
-    selectors=["channels"],
+    selectors={"channels": Kind.CHANNEL},
     rest="POST /notifications/send",
     timeout=60.0,
     says=[
@@ -112,7 +113,7 @@ async def notify_list_channels(ctx: Context) -> ChannelList:
     kind=EffectKind.IDEMPOTENT,
     audience=Audience.HUMAN,
     permission="notify:admin",
-    selectors=["name", "address"],
+    selectors={"name": Kind.CHANNEL, "address": Kind.URL},
     rest="PUT /notifications/channels/{name}",
     says=[
         "(add|set up|configure|create|connect) [a|the] [notification] channel [called|named] {name}",

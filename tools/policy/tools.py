@@ -7,6 +7,7 @@ from pydantic import Field
 from nebula.auth.principal import Role, Surface
 from nebula.policy.ask import Decision
 from nebula.policy.matrix import CASES, answer
+from nebula.policy.selectors import Kind
 from nebula.tool.context import Context
 from nebula.tool.definition import Audience, Effect, EffectKind, tool
 from nebula.tool.usage import used_today
@@ -78,7 +79,7 @@ async def policy_status(ctx: Context) -> PolicyStatus:
     effect=Effect.WRITE,
     kind=EffectKind.IDEMPOTENT,
     rest="POST /policy/pause",
-    selectors=["reason"],
+    selectors={"reason": Kind.WORDS},
     while_paused=True,
     says=["(pause|stop|halt|freeze) everything", "emergency stop"],
     examples=["stop everything at once", "hit the kill switch", "nothing may change anything now"],

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from memory.recall.store import Recall
 from nebula.policy.labels import Label, tainted
+from nebula.policy.selectors import Kind
 from nebula.tool.context import Context
 from nebula.tool.definition import Effect, EffectKind, tool
 from tools.recall.schemas import ForgottenMemory, Memories, Saved
@@ -15,7 +16,7 @@ from tools.recall.schemas import ForgottenMemory, Memories, Saved
     effect=Effect.WRITE,
     kind=EffectKind.IDEMPOTENT,
     rest="POST /recall",
-    selectors=["text"],
+    selectors={"text": Kind.WORDS},
     says=[
         "[please] remember [that|this] {text}",
         "[please] (keep|bear) in mind that {text}",
@@ -79,7 +80,7 @@ async def recall_search(
     effect=Effect.WRITE,
     kind=EffectKind.CHECK_THEN_ACT,
     rest="DELETE /recall/{memory}",
-    selectors=["memory"],
+    selectors={"memory": Kind.WORDS},
     says=[
         "forget (that|about|what) {memory}",
         "(stop remembering|do not remember) [that] {memory}",

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from nebula.policy.selectors import Kind
 from nebula.tool.context import Context
 from nebula.tool.definition import Effect, EffectKind, tool
 from tools.services import service as rules
@@ -96,7 +97,7 @@ async def _act(ctx: Context, service: str, node: str | None, action: str) -> Ser
 @tool(
     effect=Effect.WRITE,
     kind=EffectKind.IDEMPOTENT,
-    selectors=["service", "node"],
+    selectors={"service": Kind.SERVICE, "node": Kind.NODE},
     rest="POST /services/{service}/start",
     says=["start [the] [service] {service} [on {node}]"],
     examples=["start ComfyUI on gaming-pc", "bring Ollama up again", "start the service ollama"],
@@ -110,7 +111,7 @@ async def services_start(ctx: Context, service: ServiceName, node: OnNode = None
 @tool(
     effect=Effect.WRITE,
     kind=EffectKind.IDEMPOTENT,
-    selectors=["service", "node"],
+    selectors={"service": Kind.SERVICE, "node": Kind.NODE},
     rest="POST /services/{service}/stop",
     says=["(stop|shut down) [the] [service] {service} [on {node}]"],
     examples=["stop ComfyUI on gaming-pc", "shut down SD WebUI", "stop the service ollama"],
@@ -124,7 +125,7 @@ async def services_stop(ctx: Context, service: ServiceName, node: OnNode = None)
 @tool(
     effect=Effect.WRITE,
     kind=EffectKind.OPAQUE,
-    selectors=["service", "node"],
+    selectors={"service": Kind.SERVICE, "node": Kind.NODE},
     rest="POST /services/{service}/restart",
     says=["restart [the] [service] {service} [on {node}]"],
     examples=["restart ComfyUI", "restart Ollama on gaming-pc", "ComfyUI hangs, start it anew"],
@@ -165,7 +166,7 @@ async def services_logs(
     effect=Effect.DESTRUCTIVE,
     kind=EffectKind.CHECK_THEN_ACT,
     background=True,
-    selectors=["service", "node"],
+    selectors={"service": Kind.SERVICE, "node": Kind.NODE},
     outside=True,
     rest="POST /services/deploy",
     says=[

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field, SecretStr
 
 from nebula.errors import InvalidInput, PermissionDenied
+from nebula.policy.selectors import Kind
 from nebula.tool.context import Context
 from nebula.tool.definition import Effect, EffectKind, tool
 from tools.setup.checks import look
@@ -40,7 +41,7 @@ async def setup_check(ctx: Context) -> SetupReport:
     effect=Effect.WRITE,
     kind=EffectKind.IDEMPOTENT,
     permission="setup:admin",
-    selectors=["setting", "value"],
+    selectors={"setting": Kind.CHOICE, "value": Kind.PLACE},
     confirm=True,
     rest="POST /setup",
     says=[

@@ -11,6 +11,7 @@ from pydantic import Field
 from nebula.auth.people import User
 from nebula.auth.principal import Role
 from nebula.errors import InvalidInput
+from nebula.policy.selectors import Kind
 from nebula.tool.context import Context
 from nebula.tool.definition import Effect, EffectKind, tool
 from tools.users.schemas import RoleChange, RoleFeatures, UserChange, UserEntry, UserList
@@ -37,7 +38,7 @@ async def users_list(ctx: Context) -> UserList:
     effect=Effect.DESTRUCTIVE,
     kind=EffectKind.CHECK_THEN_ACT,
     permission="users:admin",
-    selectors=["name", "role"],
+    selectors={"name": Kind.PERSON, "role": Kind.CHOICE},
     rest="POST /users",
     says=["(create|add) [a] user {name} as {role}", "invite {name} as {role}"],
     examples=["add bob as a viewer", "make an account for my moderator"],
@@ -62,7 +63,7 @@ async def users_create(
     effect=Effect.DESTRUCTIVE,
     kind=EffectKind.IDEMPOTENT,
     permission="users:admin",
-    selectors=["user", "role", "enabled"],
+    selectors={"user": Kind.PERSON, "role": Kind.CHOICE, "enabled": Kind.CHOICE},
     rest="PATCH /users/{user}",
     says=["make [user] {user} [a|an] {role}", "(change|set) [the] role of {user} to {role}"],
     examples=["lock bob's account", "give ada administrator rights"],
@@ -87,7 +88,7 @@ async def users_update(
     effect=Effect.DESTRUCTIVE,
     kind=EffectKind.CHECK_THEN_ACT,
     permission="users:admin",
-    selectors=["user"],
+    selectors={"user": Kind.PERSON},
     rest="DELETE /users/{user}",
     says=["(delete|remove) [the] user {user}"],
     examples=["remove bob's account", "delete the user carol for good"],
@@ -101,7 +102,7 @@ async def users_delete(ctx: Context, user: AnyUser) -> UserChange:
     effect=Effect.DESTRUCTIVE,
     kind=EffectKind.IDEMPOTENT,
     permission="users:admin",
-    selectors=["role", "features"],
+    selectors={"role": Kind.CHOICE, "features": Kind.CHOICE},
     rest="PUT /users/modules/{role}",
     says=["(show|give) [the] role {role} (every feature|all features)"],
     examples=["let viewers see only gpu and knowledge", "hide the deploy feature from clients"],

@@ -30,14 +30,15 @@ async def test_the_taint_stays_with_the_thread_in_later_processes(
     assert events[-1].outcome == "waiting"
 
 
-async def test_a_person_typing_the_command_in_a_tainted_thread_is_still_asked(
+async def test_a_person_who_types_the_command_itself_is_not_asked_even_after_outside_text(
     settings: Settings, ada: Caller
 ) -> None:
     async with lab(settings, script(calls(call("letters_read")), "Read it.")) as world:
         events = await say(world.jarvis, ada, "please read the letter to me")
         session_id = events[0].session_id
         events = await say(world.jarvis, ada, "/lamps_light porch", session_id=session_id)
-    assert events[-1].outcome == "waiting"
+    assert events[-1].outcome == "answered"
+    assert DONE == ["read", "light porch"]
     assert events[-1].model_calls == 0
 
 

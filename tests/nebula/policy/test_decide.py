@@ -105,7 +105,7 @@ def test_what_no_rule_speaks_for_is_denied(monkeypatch: pytest.MonkeyPatch) -> N
     )
 
 
-PLAN = Plan((Step("sample_write", {"name": "lamp"}),))
+PLAN = Plan((Step("sample_write", {"name": "lamp"}, "turn:0"),))
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,12 @@ PLAN = Plan((Step("sample_write", {"name": "lamp"}),))
         (PLAN, {}, "lamp", C),
         (PLAN, {"name": Origin.WORDS}, "door", C),
         (Plan(), {"name": Origin.WORDS}, "lamp", C),
-        (Plan((Step("sample_destroy", {"name": "lamp"}),)), {"name": Origin.WORDS}, "lamp", C),
+        (
+            Plan((Step("sample_destroy", {"name": "lamp"}, "turn:0"),)),
+            {"name": Origin.WORDS},
+            "lamp",
+            C,
+        ),
     ],
 )
 def test_after_outside_text_only_a_planned_step_with_known_values_runs_unasked(
@@ -134,11 +139,60 @@ def test_after_outside_text_only_a_planned_step_with_known_values_runs_unasked(
     assert found.verdict is verdict, found
 
 
-def test_one_and_one_point_nought_are_not_the_same_step() -> None:
-    plan = Plan((Step("sample_write", {"name": 1}),))
-    assert plan.holds("sample_write", {"name": 1})
-    assert not plan.holds("sample_write", {"name": 1.0})
-    assert not plan.holds("sample_write", {"name": True})
+def test_a_step_that_has_run_is_used_up() -> None:
+    plan = Plan((Step("sample_write", {"name": "lamp"}, "turn:0"),))
+    more = {
+        "by_model": True,
+        "labels": TAINTED,
+        "plan": plan,
+        "origins": {"name": Origin.WORDS},
+        "arguments": {"name": "lamp"},
+    }
+    found = decided(sample_write, **more)
+    assert (found.verdict, found.uses.step, found.uses.needed) == (A, "turn:0", True)
+    assert decided(sample_write, **more, spent=frozenset({"turn:0"})).verdict is C
+
+
+def test_a_step_that_runs_before_anything_was_read_is_used_up_too() -> None:
+    found = decided(
+        sample_write,
+        by_model=True,
+        plan=Plan((Step("sample_write", {"name": "lamp"}, "turn:0"),)),
+        origins={"name": Origin.WORDS},
+        arguments={"name": "lamp"},
+    )
+    assert (found.verdict, found.uses.step, found.uses.needed) == (A, "turn:0", False)
+
+
+def test_a_value_that_a_person_endorsed_may_be_used_by_the_tool_it_was_endorsed_for() -> None:
+    more = {"by_model": True, "labels": TAINTED, "arguments": {"name": "lamp"}}
+    found = decided(
+        sample_write,
+        **more,
+        origins={"name": Origin.ENDORSED},
+        endorsements={"name": "end_1"},
+    )
+    assert (found.verdict, found.uses.endorsements) == (A, ("end_1",))
+    assert decided(sample_destroy, **more, origins={"name": Origin.ENDORSED}).verdict is C
+
+
+def test_an_open_value_of_a_step_is_closed_by_a_person_only() -> None:
+    plan = Plan((Step("sample_write", {}, "turn:0"),))
+    verdicts = {
+        origin: decided(
+            sample_write,
+            by_model=True,
+            labels=TAINTED,
+            plan=plan,
+            origins={"name": origin},
+            arguments={"name": "lamp"},
+        ).verdict
+        for origin in Origin
+    }
+    assert {origin for origin, verdict in verdicts.items() if verdict is A} == {
+        Origin.DEFAULT,
+        Origin.ENDORSED,
+    }
 
 
 def test_the_operator_makes_it_stricter_and_never_milder() -> None:
