@@ -21,7 +21,10 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_configuration_is_valid_and_closes_what_we_do_not_use(prepared: Path) -> None:
     config = tomllib.loads((prepared / ".chainlit" / "config.toml").read_text())
+    # Each of these would be another reading of text from outside; see decision 0090.
     assert config["features"]["unsafe_allow_html"] is False
+    assert config["features"]["latex"] is False
+    assert config["features"]["user_message_markdown"] is False
     assert config["features"]["mcp"]["enabled"] is False
     assert config["project"]["allow_origins"] == ["http://127.0.0.1:8420"]
     assert os.environ["CHAINLIT_APP_ROOT"] == str(prepared)
