@@ -1,5 +1,6 @@
 """What is run in the sandbox, and how it ended."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -103,9 +104,8 @@ def check(job: Sandboxed) -> None:
     words = (*job.argv, *job.environment, *job.environment.values())
     if not job.argv or not job.argv[0]:
         raise InvalidInput("A sandboxed job needs a program to run")
-    if any("\0" in word for word in words) or any(
-        not name or "=" in name for name in job.environment
-    ):
+    named = all(name and "=" not in name for name in job.environment)
+    if not named or not all(_writable(word) for word in words):
         raise InvalidInput("An argument or variable of the sandboxed job holds a forbidden sign")
     for path in (*job.read, *job.write, *job.hide):
         _check_path(path)
@@ -115,6 +115,13 @@ def check(job: Sandboxed) -> None:
             f"The sandboxed job cannot work in {job.folder}",
             hint="Name it, or a folder above it, among the paths it may read or write.",
         )
+
+
+def _writable(word: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(word)
+    except UnicodeEncodeError:
+        return False
 
 
 def _check_path(path: Path) -> None:

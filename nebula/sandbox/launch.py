@@ -1,5 +1,6 @@
 """The record that `inside/launch.pl` reads inside the sandbox, and its answer."""
 
+import os
 import platform
 from collections.abc import Sequence
 
@@ -25,7 +26,7 @@ def record(job: Sandboxed, rules: Sequence[Rule], abi: int, *, in_cgroup: bool) 
         fields += ["variable", name, value]
     for argument in job.argv:
         fields += ["argument", argument]
-    return "".join(f"{field}\0" for field in fields).encode("utf-8", "surrogateescape")
+    return os.fsencode("".join(f"{field}\0" for field in fields))
 
 
 def check_report(report: bytes, job: Sandboxed, stderr: bytes) -> None:

@@ -69,20 +69,21 @@ async def _started(start: Coroutine[None, None, Process], told: int) -> Running:
 async def _start(
     job: Sandboxed, machine: Machine, group: Group | None, pipes: tuple[int, int]
 ) -> Process:
-    rules = mounts.rules(job, machine.landlock)
-    record = launch.record(job, rules, machine.landlock, in_cgroup=group is not None)
-    # Through descriptors and not as arguments: everybody on this machine can read those.
     with ExitStack() as ours:
         for end in pipes:
             ours.callback(os.close, end)
+        rules = mounts.rules(job, machine.landlock)
+        record = launch.record(job, rules, machine.landlock, in_cgroup=group is not None)
+        # Through descriptors and not as arguments: everybody on this machine can read those.
         reporting, telling = pipes
         doors = [_opened(door, ours) for door in group.doors] if group else []
         filtering, recorded = _filled(seccomp.program(), ours), _filled(record, ours)
         options = [*mounts.bubblewrap(job), "--seccomp", str(filtering), "--info-fd", str(telling)]
-        arguments = _filled("".join(f"{word}\0" for word in options).encode(), ours)
+        arguments = _filled(os.fsencode("".join(f"{word}\0" for word in options)), ours)
+        told = (recorded, reporting, f"{OWNER}{os.getpid()}", *doors)
         return await asyncio.create_subprocess_exec(
             machine.bwrap, "--args", str(arguments), "--",
-            machine.perl, mounts.LAUNCHER, *map(str, (recorded, reporting, f"{OWNER}{os.getpid()}", *doors)),
+            machine.perl, mounts.LAUNCHER, *map(str, told),
             stdin=asyncio.subprocess.PIPE if job.stdin else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             pass_fds=(arguments, filtering, recorded, *pipes, *doors), env={}, cwd="/",

@@ -35,8 +35,9 @@ class Running:
         bubblewrap itself goes earlier, without waiting for that, and must not be killed: while it
         prepares, what it started would not notice, and run on.
         """
-        first = await self._first()
+        first = None
         try:
+            first = await self._first()
             if self.process.returncode is None:
                 await self._kill(first)
             if first is not None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from nebula.sandbox.job import Limits
 
 _MIB = 1024**2
-_USUAL = Limits(seconds=20)
+_USUAL = Limits(seconds=60)
 _PRELUDE = Path(__file__).with_name("prelude.py").read_text(encoding="utf-8")
 
 
@@ -35,7 +35,7 @@ class Probe:
 
 
 def _limited(**limits: int) -> Limits:
-    return Limits(seconds=20, **limits)
+    return Limits(seconds=60, **limits)
 
 
 FILES = [

@@ -63,6 +63,17 @@ async def test_it_works_in_the_folder_it_may_write(tmp_path: Path) -> None:
     assert (tmp_path / "made").stat().st_uid == os.getuid()
 
 
+async def test_names_that_are_no_text_work(tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"\xff \n odd")
+    odd.mkdir()
+    finished = await run(
+        Sandboxed(("/bin/sh", "-c", 'touch "$1/$2"', "sh", str(odd), os.fsdecode(b"\xfe")),
+                  folder=odd, write=(odd,))
+    )  # fmt: skip
+    assert finished.ok, finished.stderr
+    assert [path.name for path in odd.iterdir()] == [os.fsdecode(b"\xfe")]
+
+
 async def test_a_deeper_path_decides(tmp_path: Path) -> None:
     (tmp_path / "given" / "out").mkdir(parents=True)
     finished = await shell(
@@ -147,7 +158,7 @@ async def test_cancelling_ends_everything(marker: str) -> None:
 
     job = Sandboxed(("/bin/sh", "-c", f"echo begun; sh -c 'sleep 1000 # {marker}'; true"))
     task = asyncio.create_task(run(job, on_line=told))
-    await asyncio.wait_for(begun.wait(), 20)
+    await asyncio.wait_for(begun.wait(), 60)
     assert processes(marker)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -183,11 +194,11 @@ asyncio.run(run(job, on_line=told))
         sys.executable, "-c", source, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[3]
     )
     assert parent.stdout is not None
-    assert await asyncio.wait_for(parent.stdout.readline(), 20) == b"begun\n"
+    assert await asyncio.wait_for(parent.stdout.readline(), 60) == b"begun\n"
     children = [psutil.Process(pid) for pid in processes(marker)]
     parent.kill()
     await parent.wait()
-    _, alive = await asyncio.to_thread(psutil.wait_procs, children, 20)
+    _, alive = await asyncio.to_thread(psutil.wait_procs, children, 60)
     assert children and not alive
 
 
@@ -279,7 +290,7 @@ async def test_lines_come_while_it_runs() -> None:
         ("/bin/sh", "-c", "echo one; echo two >&2; sleep 1000"), limits=Limits(seconds=20)
     )
     task = asyncio.create_task(run(job, on_line=told))
-    await asyncio.wait_for(first.wait(), 20)
+    await asyncio.wait_for(first.wait(), 60)
     assert not task.done()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -307,6 +318,7 @@ async def test_a_crash_leaves_no_core_file(tmp_path: Path) -> None:
     [
         (Sandboxed(()), "needs a program"),
         (Sandboxed(("/bin/true", "a\0b")), "forbidden sign"),
+        (Sandboxed(("/bin/true", "\ud800")), "forbidden sign"),
         (Sandboxed(("/bin/true",), environment={"A=B": "c"}), "forbidden sign"),
         (Sandboxed(("/bin/true",), read=(Path("/proc/1"),)), "never shown"),
         (Sandboxed(("/bin/true",), read=(Path("/run/docker.sock"),)), "never shown"),
@@ -338,7 +350,7 @@ async def test_secrets_in_arguments_and_variables_are_not_to_be_seen_from_outsid
 
     job = Sandboxed(("/bin/sh", "-c", "echo begun; exec sleep 1000"), environment={"KEY": secret})
     task = asyncio.create_task(run(job, on_line=told))
-    await asyncio.wait_for(begun.wait(), 20)
+    await asyncio.wait_for(begun.wait(), 60)
     seen = processes(secret)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
