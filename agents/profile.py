@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from nebula.auth.grant import Grant, of_features
+
 PROMPTS = Path(__file__).parent / "prompts"
 
 
@@ -31,6 +33,9 @@ class Profile(BaseModel):
     features: frozenset[str] | None = Field(
         description="Features it may use; None means every feature"
     )
+    reads: frozenset[str] = Field(
+        frozenset(), description="Features that its tools look into; it is not offered theirs"
+    )
     prompt: str = Field(pattern=r"^[a-z0-9_]+\.md$", description="Its file in agents/prompts")
     tier: Literal["small", "large"] = "large"
     limits: Limits = Limits()
@@ -39,6 +44,11 @@ class Profile(BaseModel):
     def instructions(self) -> str:
         """Return the text of its prompt file."""
         return (PROMPTS / self.prompt).read_text(encoding="utf-8").strip()
+
+    @cached_property
+    def grant(self) -> Grant | None:
+        """Return what it may do at most, whoever it works for; None when that is everything."""
+        return None if self.features is None else of_features(self.features, self.reads)
 
     def may_use(self, feature: str) -> bool:
         """Say whether it may use a feature's tools."""

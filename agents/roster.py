@@ -34,6 +34,7 @@ OPERATOR = Profile(
     name="operator",
     purpose="Runs this system: people, set-up, notifications, jobs, which model thinks.",
     features=frozenset({"users", "setup", "notify", "jarvis", "jobs"}),
+    reads=frozenset({"knowledge"}),
     prompt="operator.md",
     limits=Limits(steps=5, tools=8),
 )
@@ -69,7 +70,7 @@ def validated(roster: Roster, features: Collection[str]) -> Roster:
     profiles = [roster.supervisor, *roster.agents]
     problems = _twice([profile.name for profile in profiles])
     for profile in profiles:
-        unknown = sorted((profile.features or frozenset()) - set(features))
+        unknown = sorted(((profile.features or frozenset()) | profile.reads) - set(features))
         problems += [f"{profile.name}: there is no feature {name!r}" for name in unknown]
         if not (PROMPTS / profile.prompt).is_file():
             problems.append(f"{profile.name}: there is no prompt agents/prompts/{profile.prompt}")

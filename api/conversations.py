@@ -10,6 +10,8 @@ from api.bodies import json_body, takes
 from api.doors import Open
 from api.identity import Who
 from memory.sessions import Message, Session
+from nebula.auth.grant import READ_ONLY
+from nebula.errors import PermissionDenied
 
 router = APIRouter(prefix="/sessions", tags=["sessions"])
 
@@ -20,6 +22,23 @@ class Rename(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     title: str = Field(min_length=1, max_length=200)
+
+
+class Begin(BaseModel):
+    """A conversation to begin."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    title: str = Field("", max_length=200)
+    read_only: bool = Field(False, description="Jarvis only looks in it and changes nothing")
+
+
+class Rights(BaseModel):
+    """What a conversation may be used for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    read_only: bool
 
 
 class Deleted(BaseModel):
@@ -39,6 +58,39 @@ async def list_sessions(
     """List your conversations, latest first."""
     found = await open_.jarvis.sessions.list(who.principal, state=state, limit=limit, before=before)
     return list(found)
+
+
+@router.post("", openapi_extra=takes(Begin))
+async def begin_session(
+    who: Who, open_: Open, body: Annotated[Begin, Depends(json_body(Begin))]
+) -> Session:
+    """Begin an empty conversation, which may be for looking only."""
+    session = await open_.jarvis.sessions.create(who.principal, who.surface, body.title)
+    if body.read_only:
+        await open_.app.parts.auth.sessions.put(session.id, READ_ONLY)
+    return session
+
+
+@router.get("/{session_id}/rights")
+async def get_rights(session_id: str, who: Who, open_: Open) -> Rights:
+    """Say whether Jarvis only looks in this conversation."""
+    await open_.jarvis.sessions.get(session_id, who.principal)
+    return Rights(read_only=await open_.app.parts.auth.sessions.is_read_only(session_id))
+
+
+@router.put("/{session_id}/rights", openapi_extra=takes(Rights))
+async def set_rights(
+    session_id: str,
+    who: Who,
+    open_: Open,
+    body: Annotated[Rights, Depends(json_body(Rights))],
+) -> Rights:
+    """Let Jarvis only look in this conversation, or, as a person, let him change things again."""
+    await open_.jarvis.sessions.get(session_id, who.principal)
+    if not body.read_only and who.principal.login_id is None:
+        raise PermissionDenied("Only a person who signed in lets a conversation do more again")
+    await open_.app.parts.auth.sessions.put(session_id, READ_ONLY if body.read_only else None)
+    return body
 
 
 @router.get("/{session_id}")

@@ -119,8 +119,6 @@ def _allowed(request: ToolCallRequest, turn: TurnContext) -> AnyTool:
             f"There is no tool {name[:80]!r}", hint="Use one of the tools you were given."
         )
     tool = turn.executor.registry.get(name)
-    if not turn.profile.may_use(tool.feature):
-        raise PermissionDenied(f"{turn.profile.name} may not use {name}.")
     if not plain and name not in _offered(request):
         raise PermissionDenied(
             f"{name} is not among this request's tools.",

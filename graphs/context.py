@@ -1,7 +1,7 @@
 """What a running graph knows of its turn: who asks, who thinks, and who listens."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, NotRequired
 
 from langchain.agents import AgentState
@@ -78,6 +78,13 @@ def words_of(state: Mapping[str, Any]) -> tuple[str, ...]:
 def plan_of(state: Mapping[str, Any]) -> Plan:
     """Return the steps that this request has fixed."""
     return read(str(state.get("plan", "")))
+
+
+def as_agent(caller: Caller, profile: Profile) -> Caller:
+    """Return a caller with no more rights than the agent that acts for them has."""
+    if profile.grant is None:
+        return caller
+    return replace(caller, principal=caller.principal.narrowed(profile.grant))
 
 
 @dataclass

@@ -15,6 +15,7 @@ from pydantic import BaseModel, TypeAdapter
 from sqlalchemy import text
 
 from memory.sessions import ToolCallRecord, short_title
+from nebula.auth.grant import Grant
 from nebula.auth.principal import Caller, Principal, Role, Surface
 from nebula.db.bare import Bare, Statements
 from nebula.db.engine import Database
@@ -287,6 +288,8 @@ def caller_of(record: Mapping[str, Any], principal: Principal, session_id: str) 
 def principal_of(record: Mapping[str, Any]) -> Principal:
     """Return who asked, without any right: those are read anew."""
     known = dict(record["principal"])
+    if (frozen := known.get("frozen")) is not None:
+        known["frozen"] = Grant(*map(frozenset, frozen))
     return Principal(**{**known, "role": Role(known["role"]), "permissions": frozenset()})
 
 
@@ -298,6 +301,8 @@ def _as_record(caller: Caller) -> dict[str, Any]:
         for field in fields(caller.principal)
         if field.name not in rights
     }
+    if (frozen := caller.principal.frozen) is not None:
+        principal["frozen"] = [sorted(frozen.allowed), sorted(frozen.denied)]
     return {
         "principal": principal,
         "surface": caller.surface,

@@ -10,7 +10,7 @@ from langgraph.types import Command
 
 from agents.profile import Profile
 from graphs.adapter import Answer, OwnTool
-from graphs.context import TurnContext, joined
+from graphs.context import TurnContext, as_agent, joined
 from graphs.events import ChatEvent, MessageEvent, StepEvent, TokenEvent
 from graphs.schemas import function
 from graphs.wording import delimited, error_text
@@ -62,7 +62,7 @@ class _Delegate:
         return Command(update={"messages": [message], "labels": labels})
 
     async def _work(self, task: str, request: ToolCallRequest, turn: TurnContext) -> dict[str, Any]:
-        caller = replace(turn.caller, agent=self.agent.name)
+        caller = replace(as_agent(turn.caller, self.agent), agent=self.agent.name)
         tools = await self.crew.fitting(task, caller, self.agent, read_only=turn.read_only)
         working = replace(
             turn,

@@ -79,7 +79,7 @@ class Jarvis:
             caller = replace(caller, labels=caller.labels | {Label.OUTSIDE})
         async with self._door:
             turn = await self._turns.begin(caller, said, session_id)
-        caller = replace(caller, session_id=turn.session_id, by_model=False)
+        caller = await self._effective(replace(caller, session_id=turn.session_id, by_model=False))
         stream = self._start(Running(TurnStream(turn, caller.principal.id), caller, said, typed))
         async for event in stream.read():
             yield event
@@ -217,7 +217,11 @@ class Jarvis:
 
     async def _caller(self, record: Mapping[str, Any], session_id: str) -> Caller:
         principal = await self._app.parts.auth.current(principal_of(record))
-        return caller_of(record, principal, session_id)
+        return await self._effective(caller_of(record, principal, session_id))
+
+    async def _effective(self, caller: Caller) -> Caller:
+        """Return a caller with what they may do here, so that nothing else is offered."""
+        return replace(caller, principal=await self._app.parts.auth.effective(caller))
 
     async def _told_again(
         self, caller: Caller, session_id: str, turn_id: str, state: str

@@ -13,7 +13,7 @@ from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command
 
-from graphs.context import Meter, TurnContext, joined, typed
+from graphs.context import Meter, TurnContext, as_agent, joined, typed
 from graphs.events import ApprovalEvent, DoneEvent, ErrorEvent, SessionEvent, StepEvent
 from graphs.jarvis.broadcast import Broadcast
 from graphs.jarvis.crew import COMMAND, Crew
@@ -214,7 +214,7 @@ class TurnRunner:
         return TurnContext(
             turn_id=turn.id,
             thread_id=turn.session_id,
-            caller=running.caller,
+            caller=as_agent(running.caller, crew.roster.supervisor),
             profile=crew.roster.supervisor,
             executor=crew.executor,
             model=crew.model(crew.roster.supervisor, running.caller),

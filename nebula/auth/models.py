@@ -92,3 +92,16 @@ class RoleFeaturesRow(Base):
 
     role: Mapped[str] = mapped_column(Text, primary_key=True)
     features: Mapped[list[str]] = mapped_column(ARRAY(Text))
+
+
+class SessionGrantRow(Base):
+    """What a conversation is narrowed to; one without a row may do what its person may."""
+
+    __tablename__ = "auth_session_grants"
+
+    session_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    allowed: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    denied: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    changed_at: Mapped[datetime] = mapped_column(
+        MOMENT, server_default=func.clock_timestamp(), index=True
+    )

@@ -1,9 +1,10 @@
 """Who asks, and from where."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
+from nebula.auth.grant import Grant
 from nebula.policy.labels import Label
 from nebula.policy.plan import Plan
 
@@ -44,14 +45,18 @@ class Principal:
     key_id: str | None = None
     denied: frozenset[str] = frozenset()
     login_id: str | None = None
-    frozen: tuple[frozenset[str], frozenset[str]] | None = None
-    """Allowed and denied patterns it never exceeds, whatever its rows grant: a schedule's."""
+    frozen: Grant | None = None
+    """What it never exceeds, whatever its rows grant: of a schedule, an agent, a session."""
 
     def can(self, permission: str) -> bool:
         """Say whether a permission `feature:right` is granted."""
-        feature, _, right = permission.partition(":")
-        wanted = {permission, f"{feature}:*", f"*:{right}", "*:*"}
-        return wanted.isdisjoint(self.denied) and not wanted.isdisjoint(self.permissions)
+        return Grant(self.permissions, self.denied).can(permission)
+
+    def narrowed(self, grant: Grant) -> "Principal":
+        """Return it with at most what a grant allows, now and whenever its rows are read again."""
+        both = Grant(self.permissions, self.denied).narrowed(grant)
+        frozen = grant if self.frozen is None else self.frozen.narrowed(grant)
+        return replace(self, permissions=both.allowed, denied=both.denied, frozen=frozen)
 
 
 @runtime_checkable

@@ -10,9 +10,10 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from nebula.auth.grant import Grant, of_features
 from nebula.auth.models import KeyRow, RoleFeaturesRow, UserRow
 from nebula.auth.principal import Principal, Role
-from nebula.auth.roles import ROLES, Grant, of_features, of_scopes
+from nebula.auth.roles import ROLES, of_scopes
 from nebula.db.engine import Database
 from nebula.errors import InvalidInput
 

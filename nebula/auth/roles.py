@@ -1,25 +1,13 @@
 """What each role may do, as data. What is not granted here is denied."""
 
 import re
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection
 
+from nebula.auth.grant import Grant
 from nebula.auth.principal import Role
 from nebula.errors import InvalidInput
 
 _PATTERN = re.compile(r"(\*|[a-z]+):(\*|[a-z]+)")
-
-
-@dataclass(frozen=True)
-class Grant:
-    """Patterns `feature:right` that are allowed, and those denied all the same."""
-
-    allowed: frozenset[str]
-    denied: frozenset[str] = frozenset()
-
-    def narrowed(self, other: "Grant") -> "Grant":
-        """Return what both grant."""
-        return Grant(intersect(self.allowed, other.allowed), self.denied | other.denied)
 
 
 ROLES: dict[Role, Grant] = {
@@ -49,26 +37,3 @@ def of_scopes(scopes: Collection[str]) -> Grant:
                 f"{scope!r} is not a permission", hint="Write feature:right, such as gpu:read."
             )
     return Grant(frozenset(scopes))
-
-
-def of_features(features: Iterable[str]) -> Grant:
-    """Return the grant that allows everything of the named features only."""
-    return Grant(frozenset(f"{feature}:*" for feature in features))
-
-
-def intersect(ours: Iterable[str], theirs: Iterable[str]) -> frozenset[str]:
-    """Return the patterns that both sets of patterns grant."""
-    pairs = ((_split(a), _split(b)) for a in ours for b in theirs)
-    both = ((_meet(a[0], b[0]), _meet(a[1], b[1])) for a, b in pairs)
-    return frozenset(f"{feature}:{right}" for feature, right in both if feature and right)
-
-
-def _split(pattern: str) -> tuple[str, str]:
-    feature, _, right = pattern.partition(":")
-    return feature, right
-
-
-def _meet(a: str, b: str) -> str:
-    if a == "*":
-        return b
-    return a if b in {"*", a} else ""

@@ -1,7 +1,6 @@
 """Who may come in, and as whom: people, sign-ins, keys and what they grant."""
 
 import time
-from dataclasses import replace
 from datetime import timedelta
 from urllib.parse import quote
 
@@ -13,9 +12,10 @@ from nebula.auth.models import UserRow
 from nebula.auth.names import MAX_LENGTH, name_key
 from nebula.auth.passwords import Passwords
 from nebula.auth.people import People, User
-from nebula.auth.principal import Principal, Role
+from nebula.auth.principal import Caller, Principal, Role
 from nebula.auth.principals import Principals, Proof
-from nebula.auth.roles import Grant
+from nebula.auth.rights import rights_of
+from nebula.auth.sessions import SessionGrants
 from nebula.auth.settings import AuthSettings
 from nebula.auth.throttle import Throttle
 from nebula.auth.tokens import new_id
@@ -27,7 +27,7 @@ FIRST_ADMIN = "admin"
 
 
 class Auth:
-    """The front desk: `people`, `logins`, `keys`, and the principals they stand for."""
+    """The front desk: `people`, `logins`, `keys`, `sessions`, and the principals they stand for."""
 
     def __init__(
         self,
@@ -45,6 +45,7 @@ class Auth:
         self.people = People(db, passwords or Passwords(), self.principals)
         self.logins = Logins(db, self.principals, limits)
         self.keys = Keys(db, self.principals)
+        self.sessions = SessionGrants(db)
         self._throttle = Throttle(db, limits)
 
     async def create_user(self, name: str, role: Role, *, password: str | None = None) -> Principal:
@@ -143,13 +144,16 @@ class Auth:
             NotAuthenticated: when its user, session or key was revoked since.
         """
         present = await self._present(principal)
-        if principal.frozen is None:
-            return present
-        then = Grant(*principal.frozen)
-        both = Grant(present.permissions, present.denied).narrowed(then)
-        return replace(
-            present, permissions=both.allowed, denied=both.denied, frozen=principal.frozen
-        )
+        return present if principal.frozen is None else present.narrowed(principal.frozen)
+
+    async def effective(self, caller: Caller) -> Principal:
+        """Return what a caller may do now: their own rights, cut down by agent, door and session.
+
+        Raises:
+            NotAuthenticated: when their user, session or key was revoked since.
+        """
+        present = await self.current(caller.principal)
+        return rights_of(present, caller.surface, await self.sessions.of(caller.session_id))
 
     async def _present(self, principal: Principal) -> Principal:
         proof = Proof(principal.id, principal.login_id, principal.key_id)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from nebula.auth.grant import Grant
 from nebula.auth.principal import Caller, Principal, Role, Surface
 from nebula.policy.labels import Label
 
@@ -20,7 +21,7 @@ class Asked(BaseModel, frozen=True):
     labels: frozenset[Label]
     by_model: bool
     frozen: tuple[frozenset[str], frozenset[str]] | None = None
-    """Rights the run never exceeds, when a schedule asked."""
+    """Rights the run never exceeds, allowed and denied: those of a schedule, an agent, a session."""
 
 
 def asking(caller: Caller) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def asking(caller: Caller) -> dict[str, Any]:
         agent=caller.agent,
         labels=caller.labels,
         by_model=caller.by_model,
-        frozen=principal.frozen,
+        frozen=principal.frozen and (principal.frozen.allowed, principal.frozen.denied),
     )
     return {
         "owner_id": principal.id,
@@ -55,7 +56,7 @@ async def owner_of(run: "JobRun", auth: "Auth") -> Caller:
         Role.CLIENT,
         frozenset(),
         key_id=asked.key_id,
-        frozen=asked.frozen,
+        frozen=asked.frozen and Grant(*asked.frozen),
     )
     return Caller(
         await auth.current(kept),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from nebula.auth.principal import Surface
+from nebula.auth.rights import rights_of
 from nebula.policy.ask import STRICTNESS, Ask, Decision, Level, Uses, Verdict
 from nebula.policy.labels import tainted
 from nebula.policy.rules import Rules, named
@@ -49,8 +50,11 @@ def _strictest(ask: Ask, rules: Rules, asked: Iterable[Rule]) -> Decision:
 
 
 def _permission(ask: Ask, _rules: Rules) -> Decision | None:
-    if ask.caller.principal.can(ask.tool.permission):
+    principal, surface = ask.caller.principal, ask.caller.surface
+    if rights_of(principal, surface).can(ask.tool.permission):
         return None
+    if principal.can(ask.tool.permission):
+        return _block("surface", f"Nobody may use {ask.tool.name} through {surface.value}.")
     return _block("permission", f"{ask.tool.name} needs the permission {ask.tool.permission}.")
 
 

@@ -140,6 +140,7 @@ class Executor:
         job = run.job
         tool = self.registry.get(job.tool)
         caller = await owner_of(run, self._parts.auth)
+        caller = replace(caller, principal=await self._parts.auth.effective(caller))
         values = _validated(tool, job.arguments)
         _refuse_blocked(await self._parts.judge.run_on(tool, caller))
         self._runs[job.id] = run
@@ -179,7 +180,7 @@ class Executor:
 
     async def _steps(self, call: Call, arguments: Mapping[str, Any] | bytes) -> Result:
         tool = call.tool = self.registry.get(call.name)
-        principal = await self._parts.auth.current(call.caller.principal)
+        principal = await self._parts.auth.effective(call.caller)
         caller = call.caller = replace(call.caller, principal=principal)
         judge = self._parts.judge
         # Before the arguments are looked at: nobody learns about a tool they may not use.

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 _LEAVE = {"exit", "quit", "bye", "/exit", "/quit"}
 
 
-async def chat(message: str = "", session_id: str | None = None) -> str:
+async def chat(message: str = "", session_id: str | None = None, *, read_only: bool = False) -> str:
     """Talk until the person leaves; with a message, one turn. Return the last turn's outcome."""
     async with open_conversation() as conversation:
+        if read_only and session_id is None:
+            session_id = await conversation.begin_read_only()
         with Keyboard().listening() as keyboard:
             talk = Talk(conversation, keyboard, session_id)
             return await (talk.once(message) if message else talk.until_left())

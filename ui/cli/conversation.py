@@ -39,6 +39,10 @@ class Conversation(Protocol):
 
     where: str
 
+    async def begin_read_only(self) -> str:
+        """Begin a session in which Jarvis only looks, and return its id."""
+        ...
+
     def send(self, text: str, session_id: str | None) -> "AsyncGenerator[ChatEvent, None]":
         """Say something and yield the turn's events."""
         ...
@@ -118,6 +122,15 @@ class LocalConversation(_Deciding):
         async with somebody_works(self._app):
             yield desk_of(self._app, self._caller.principal)
 
+    async def begin_read_only(self) -> str:
+        """Begin a session in which Jarvis only looks, and return its id."""
+        from nebula.auth.grant import READ_ONLY
+
+        who = self._caller
+        session = await self._jarvis.sessions.create(who.principal, who.surface)
+        await self._app.parts.auth.sessions.put(session.id, READ_ONLY)
+        return session.id
+
     def send(self, text: str, session_id: str | None) -> "AsyncGenerator[ChatEvent, None]":
         """Say something and yield the turn's events."""
         return _closable(self._jarvis.send(self._caller, text, session_id=session_id))
@@ -146,6 +159,18 @@ class ServerConversation(_Deciding):
         self._database = database
         self._job_events = events
         self.where = f"with {http.base_url}"
+
+    async def begin_read_only(self) -> str:
+        """Begin a session in which Jarvis only looks, and return its id."""
+        import httpx
+
+        try:
+            answer = await self._http.post("/api/sessions", json={"read_only": True})
+        except httpx.HTTPError as error:
+            raise UpstreamUnavailable("The server does not answer") from error
+        if answer.status_code >= 400:
+            raise _told(answer.status_code, answer.content)
+        return str(answer.json()["id"])
 
     def send(self, text: str, session_id: str | None) -> "AsyncGenerator[ChatEvent, None]":
         """Say something and yield the turn's events."""

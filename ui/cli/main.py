@@ -80,12 +80,15 @@ def worker(
 def chat(
     message: Annotated[str, typer.Argument(help="Say this and leave; empty to converse")] = "",
     session: Annotated[str | None, typer.Option(help="Go on with this session")] = None,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="A new session in which Jarvis only looks")
+    ] = False,
 ) -> None:
     """Talk to Jarvis; Ctrl-C stops what he is doing."""
     from ui.cli.chat import chat as talk
     from ui.cli.operator import run as run_async
 
-    outcome = run_async(lambda: talk(message, session))
+    outcome = run_async(lambda: talk(message, session, read_only=read_only))
     raise typer.Exit({"answered": 0, "waiting": 3}.get(outcome, 1))
 
 

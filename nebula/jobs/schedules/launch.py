@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from nebula.auth.grant import Grant
 from nebula.auth.principal import Caller, Principal, Role, Surface
 from nebula.errors import InvalidInput, NotAuthenticated, NotFound, PermissionDenied
 from nebula.jobs.schedules.schedule import Schedule, Tick, TickState
@@ -117,22 +118,23 @@ class Launcher:
             values = tool.input_model.model_validate(schedule.arguments)
         except ValidationError as error:  # the tool has changed since
             raise problems(tool, error) from error
-        owner = await self._owner(schedule)
-        caller = Caller(owner, Surface.SCHEDULE, session_id=schedule.session_id)
+        caller = Caller(_owner_of(schedule), Surface.SCHEDULE, session_id=schedule.session_id)
+        # What they may do now, and could do when they made the schedule.
+        caller = replace(caller, principal=await self._parts.auth.effective(caller))
         secrets = await References(self._parts.secrets).check(tool, values, caller)
         return _Due(tool, values, caller, call_id_of(schedule.id, due), secrets)
 
-    async def _owner(self, schedule: Schedule) -> Principal:
-        """Return the owner with what they may do now and could do when they made the schedule."""
-        known = Principal(
-            id=schedule.owner_id,
-            name=schedule.owner_name,
-            role=Role.CLIENT,
-            permissions=frozenset(),
-            key_id=schedule.rights.key_id,
-            frozen=(frozenset(schedule.rights.permissions), frozenset(schedule.rights.denied)),
-        )
-        return await self._parts.auth.current(known)
+
+def _owner_of(schedule: Schedule) -> Principal:
+    """Return the owner with the limits of the schedule, and no right yet."""
+    return Principal(
+        id=schedule.owner_id,
+        name=schedule.owner_name,
+        role=Role.CLIENT,
+        permissions=frozenset(),
+        key_id=schedule.rights.key_id,
+        frozen=Grant(frozenset(schedule.rights.permissions), frozenset(schedule.rights.denied)),
+    )
 
 
 def call_id_of(schedule_id: str, due: datetime) -> str:

@@ -131,11 +131,11 @@ class Schedules:
         """Change what is given; its rights stay those of its making, and are checked again."""
         async with self._db.session() as session:
             row = await _own(session, schedule_id, by, lock=True)
+            known = self._registry.get(row.tool)
+            _check_rights(known, by)
             if name is not None:
                 row.name = _named(name)
             if arguments is not None:
-                known = self._registry.get(row.tool)
-                _check_rights(known, by)
                 row.arguments = _validated(known, arguments)
             if options is not None:
                 _check(options)
@@ -160,6 +160,7 @@ class Schedules:
         """Fire again, from the next due moment on."""
         async with self._db.session() as session:
             row = await _own(session, schedule_id, by, lock=True)
+            _check_rights(self._registry.get(row.tool), by)
             _wait_for_next(row, shown(row).timing, await database_now(session))
             row.enabled, row.stopped_because = True, ""
             await session.flush()

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from nebula.auth.grant import Grant, intersect
 from nebula.auth.principal import Principal, Role
-from nebula.auth.roles import ROLES, Grant, intersect
+from nebula.auth.roles import ROLES
 
 PART = st.sampled_from(["*", "gpu", "users", "read", "write"])
 PATTERNS = st.frozensets(st.tuples(PART, PART).map(":".join), max_size=5)

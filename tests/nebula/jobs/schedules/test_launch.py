@@ -7,10 +7,13 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from nebula.app import App, open_app
+from nebula.auth.grant import READ_ONLY, of_features
 from nebula.auth.principal import Principal, Role, Surface
+from nebula.errors import PermissionDenied
 from nebula.jobs.job import JobState
 from nebula.jobs.schedules.launch import Launcher, ticking
 from nebula.jobs.schedules.schedule import Schedule, TickState
+from nebula.jobs.schedules.service import Options
 from nebula.jobs.schedules.ticker import Ticker
 from nebula.jobs.schedules.timing import Every, Once
 from nebula.jobs.worker import Worker
@@ -63,10 +66,17 @@ def ticker(lab: App, later: Later) -> Ticker:
     return Ticker(lab.parts.db, launcher.launch, launcher.settle, clock=later)
 
 
-async def once(lab: App, owner: Principal, tool: str, name: str = "x") -> Schedule:
+async def once(
+    lab: App, owner: Principal, tool: str, name: str = "x", session_id: str | None = None
+) -> Schedule:
     at = datetime.now(UTC) + timedelta(minutes=1)
     return await lab.parts.schedules.create(
-        owner, "soon", tool=tool, arguments={"name": name}, timing=Once(at=at)
+        owner,
+        "soon",
+        tool=tool,
+        arguments={"name": name},
+        timing=Once(at=at),
+        options=Options(session_id=session_id),
     )
 
 
@@ -159,6 +169,42 @@ async def test_an_owner_who_lost_the_right_is_refused(
 ) -> None:
     made = await once(lab, developer, "sample_idempotent")
     await lab.parts.auth.people.update(developer.id, role=Role.VIEWER)
+    assert await ticker.fire_due() == 0
+    (tick,) = await lab.parts.schedules.ticks(made.id, admin)
+    assert tick.state is TickState.REFUSED and "sample:write" in tick.problem
+
+
+async def test_who_acts_with_less_changes_and_resumes_no_schedule_that_does_more(
+    lab: App, admin: Principal, developer: Principal
+) -> None:
+    made = await once(lab, developer, "sample_idempotent")
+    agent = developer.narrowed(of_features(["jobs"]))
+    await lab.parts.schedules.pause(made.id, agent)
+    for change in (
+        lab.parts.schedules.resume(made.id, agent),
+        lab.parts.schedules.update(made.id, agent, name="another"),
+    ):
+        with pytest.raises(PermissionDenied, match="sample:write"):
+            await change
+    assert (await lab.parts.schedules.resume(made.id, developer)).enabled
+
+
+async def test_a_schedule_made_by_an_agent_keeps_the_agent_s_limits(
+    lab: App, worker: Worker, admin: Principal, ticker: Ticker
+) -> None:
+    made = await once(lab, admin.narrowed(of_features(["sample", "jobs"])), "sample_rights")
+    assert await ticker.fire_due() == 1
+    (tick,) = await lab.parts.schedules.ticks(made.id, admin)
+    assert tick.job_id is not None
+    job = await lab.parts.jobs.wait(tick.job_id, admin, 20)
+    assert job.result is not None and job.result["name"] == "read=True users_write=False"
+
+
+async def test_a_job_of_a_session_that_only_looks_by_now_does_not_run(
+    lab: App, worker: Worker, admin: Principal, ticker: Ticker
+) -> None:
+    made = await once(lab, admin, "sample_idempotent", session_id="s1")
+    await lab.parts.auth.sessions.put("s1", READ_ONLY)
     assert await ticker.fire_due() == 0
     (tick,) = await lab.parts.schedules.ticks(made.id, admin)
     assert tick.state is TickState.REFUSED and "sample:write" in tick.problem
