@@ -114,8 +114,7 @@ def _cleaned(redactor: Redactor, value: Any) -> Any:
     if isinstance(value, str):
         return redactor.text(value)
     if isinstance(value, bytes):
-        # Each byte is a character; a form of every secret is written that way.
-        return redactor.text(value.decode("latin-1")).encode("latin-1")
+        return _cleaned_bytes(redactor, value)
     if isinstance(value, BaseModel):
         return _cleaned_model(redactor, value)
     if isinstance(value, Mapping):
@@ -131,6 +130,16 @@ def _cleaned(redactor: Redactor, value: Any) -> Any:
         changed = _changes(redactor, fields)
         return dataclasses.replace(value, **changed) if changed else value
     return HIDDEN if redactor.found(str(value)) else value
+
+
+def _cleaned_bytes(redactor: Redactor, value: bytes) -> bytes:
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        # No text; each byte is a character, and one form of every secret is written that way.
+        return redactor.text(value.decode("latin-1")).encode("latin-1")
+    cleaned = redactor.text(text)
+    return value if cleaned is text else cleaned.encode()
 
 
 def _cleaned_model(redactor: Redactor, model: BaseModel) -> BaseModel:

@@ -1,0 +1,1 @@
+"""A world in which tools give every secret away, and everything that comes out is collected."""
