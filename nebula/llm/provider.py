@@ -61,14 +61,25 @@ class Prompt:
 
     def hidden(self) -> "Prompt":
         """Return the request without any secret: models are told none, whatever they read."""
-        messages = [LIVE.value(message) for message in self.messages]
-        same = all(new is old for new, old in zip(messages, self.messages, strict=True))
-        return self if same else replace(self, messages=messages)
+        # One search through all that is said: looking at every field of every message is dear.
+        said = "\n".join(m.content for m in self.messages if isinstance(m.content, str))
+        if not LIVE.found(said) and not any(map(_holds_secret, self.messages)):
+            return self
+        return replace(self, messages=[LIVE.value(message) for message in self.messages])
 
     def tokens(self) -> int:
         """Estimate the tokens from below: four characters each, as English text has."""
         said = sum(len(message.text) for message in self.messages)
         return (said + sum(len(str(tool)) for tool in self.tools)) // 4
+
+
+def _holds_secret(message: "BaseMessage") -> bool:
+    """Look at what a message holds beside plain text, as far as a provider would send it."""
+    parts: list[Any] = [message.additional_kwargs]
+    if not isinstance(message.content, str):
+        parts.append(message.content)
+    parts += [getattr(message, name, None) for name in ("tool_calls", "invalid_tool_calls")]
+    return any(part and LIVE.value(part) is not part for part in parts)
 
 
 class Provider(Protocol):

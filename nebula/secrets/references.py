@@ -128,6 +128,15 @@ def pinned(values: BaseModel, versions: Versions) -> BaseModel:
     return changed(values, pin) if versions else values
 
 
+def unpinned(document: Any) -> Any:
+    """Return the arguments of a call that is asked for anew: references mean the present value."""
+    if isinstance(document, str):
+        return _REFERENCE.sub(lambda m: _written(m).partition("!")[0], document)
+    if isinstance(document, dict):
+        return {key: unpinned(value) for key, value in document.items()}
+    return [unpinned(value) for value in document] if isinstance(document, list) else document
+
+
 def shown(values: BaseModel) -> dict[str, Any]:
     """Return the arguments as they may be stored and shown: references, and no secret."""
     document = values.model_dump(mode="json")
@@ -148,7 +157,7 @@ def _checked(tool: "AnyTool", values: BaseModel) -> set[str]:
     plain: list[str] = []
 
     def look(text: str, spot: Spot) -> str:
-        written = set(_names(text))
+        written = set() if spot.passes else set(_names(text))
         names.update(written)
         if written and not spot.takes:
             misplaced.append(spot.path)

@@ -23,6 +23,11 @@ class TakesSecret:
 
 
 @dataclass(frozen=True)
+class PassesSecret:
+    """Marks a parameter that holds another call's arguments: references in it are that call's."""
+
+
+@dataclass(frozen=True)
 class Spot:
     """A place in the arguments of a call."""
 
@@ -31,6 +36,8 @@ class Spot:
     """A reference may stand here."""
     masked: bool = False
     """A secret may stand here in plain: it is a SecretStr, which no record shows."""
+    passes: bool = False
+    """References here are looked at when the call is made that they are for."""
 
     def at(self, part: object) -> "Spot":
         """Return the place one step further inside."""
@@ -55,7 +62,8 @@ def _model(model: BaseModel, change: Change, path: str) -> BaseModel:
     update = {}
     for name, field in type(model).model_fields.items():
         value = getattr(model, name)
-        spot = Spot(f"{path}.{name}" if path else name, _takes(field))
+        passes = any(isinstance(mark, PassesSecret) for mark in field.metadata)
+        spot = Spot(f"{path}.{name}" if path else name, _takes(field), passes=passes)
         new = _value(value, change, spot)
         if new is not value:
             update[name] = new

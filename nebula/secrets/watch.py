@@ -80,10 +80,10 @@ class Watch:
         self._configured += secrets_in(settings)
         self._tell()
 
-    async def keep_looking(self) -> None:
+    async def keep_looking(self, every_seconds: float = EVERY_SECONDS) -> None:
         """Look again and again; while the database is away, what is known stays known."""
         while True:
-            await asyncio.sleep(EVERY_SECONDS)
+            await asyncio.sleep(every_seconds)
             with suppress(NebulaError):
                 await self.look()
 

@@ -181,10 +181,10 @@ async def _executor(app: App, caller: Caller, sinks: Sinks) -> None:
 
 
 async def _rest(http: httpx.AsyncClient, sinks: Sinks) -> None:
-    for how in tools.HOWS:
-        body = {"token": "secret://canary", "how": how}
-        await _kept(sinks, "http", http.post("/api/tools/leak_token", json=body))
-    for body in ({"token": TYPED}, {"token": "x", TYPED: 1}, {"how": "secret://canary"}):
+    given: list[dict[str, object]] = [
+        {"token": "secret://canary", "how": how} for how in tools.HOWS
+    ]
+    for body in (*given, {"token": TYPED}, {"token": "x", TYPED: 1}, {"how": "secret://canary"}):
         await _kept(sinks, "http", http.post("/api/tools/leak_token", json=body))
     await _kept(
         sinks, "http", http.post("/api/tools/leak_for_good", json={"token": "secret://canary"})

@@ -7,6 +7,8 @@ from pydantic import Field, ValidationError
 from nebula.errors import Conflict
 from nebula.jobs.job import Job, JobHandle, JobState
 from nebula.policy.selectors import Kind
+from nebula.secrets.references import unpinned
+from nebula.secrets.spots import PassesSecret
 from nebula.tool.context import Context
 from nebula.tool.definition import Effect, EffectKind, tool
 from nebula.tool.render import escape
@@ -92,7 +94,9 @@ async def jobs_submit(
     ctx: Context,
     tool: Annotated[str, Field(description="The tool's name", max_length=48)],
     arguments: Annotated[
-        dict[str, Any] | None, Field(description="The tool's arguments, by name")
+        dict[str, Any] | None,
+        PassesSecret(),
+        Field(description="The tool's arguments, by name"),
     ] = None,
     priority: Priority = 0,
 ) -> JobHandle:
@@ -127,7 +131,7 @@ async def jobs_retry(ctx: Context, job_id: JobId) -> JobHandle:
     job = await ctx.parts.jobs.get(job_id, ctx.principal)
     if not job.state.ended:
         raise Conflict(f"This job is {job.state.value}.", hint="Cancel it first, or wait.")
-    return await ctx.calls.submit(job.tool, job.arguments, priority=job.priority)
+    return await ctx.calls.submit(job.tool, unpinned(job.arguments), priority=job.priority)
 
 
 @tool(

@@ -78,9 +78,13 @@ async def people() -> "AsyncIterator[tuple[Auth, Database]]":
     """Open only the database and sign-in, which takes a fraction of opening the App."""
     from nebula.auth.service import Auth
     from nebula.db.open import open_database
+    from nebula.secrets.store import open_secrets
 
     settings = await asyncio.to_thread(_as_served, read_settings())
-    async with open_database(settings, application="nebula-terminal") as database:
+    async with (
+        open_database(settings, application="nebula-terminal") as database,
+        open_secrets(database, settings),
+    ):
         yield Auth(database, settings), database
 
 

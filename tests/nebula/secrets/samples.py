@@ -37,6 +37,13 @@ async def sample_connect(
     return Done(said=f"connected with {token} and {[h.value for h in headers]}")
 
 
+@tool(effect=Effect.WRITE, examples=SAYS, selectors=["name"], kind=EffectKind.IDEMPOTENT)
+async def sample_send(ctx: Context, name: Text, token: Secretive) -> Done:
+    """Send something with a credential."""
+    GOT.append((name, token))
+    return Done(said="sent")
+
+
 @tool(effect=Effect.DESTRUCTIVE, examples=SAYS, selectors=["name"])
 async def sample_destroy(ctx: Context, name: Text, token: Secretive) -> Done:
     """Destroy with a credential."""
@@ -67,4 +74,4 @@ async def sample_look(ctx: Context, name: Text) -> Done:
     return Done(said=name)
 
 
-ALL = [sample_connect, sample_destroy, sample_work, sample_look]
+ALL = [sample_connect, sample_send, sample_destroy, sample_work, sample_look]

@@ -1,6 +1,7 @@
 """No secret comes out anywhere, however a tool gives it away."""
 
 from nebula.settings import Settings
+from tests.canary import ENCODINGS
 from tests.fakes.wire import Wire
 from tests.leaks import tools, world
 from tests.ui.cli.terminal import Terminal
@@ -49,4 +50,4 @@ def test_the_search_itself_finds_what_it_looks_for() -> None:
     told = "\n".join(tools.everywhere(world.BY_REFERENCE).values())
     sinks = world.Sinks()
     sinks.take("x", told)
-    assert set(sinks.leaks()["x"]["by reference"]) == set(world.ENCODINGS)
+    assert set(sinks.leaks()["x"]["by reference"]) == set(ENCODINGS)

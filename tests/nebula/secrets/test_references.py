@@ -1,5 +1,7 @@
 """References in arguments: where they may stand, who may use them, and what nobody gets to see."""
 
+import asyncio
+import contextlib
 import json
 from typing import Any
 
@@ -17,16 +19,19 @@ from nebula.errors import (
 from nebula.jobs.job import JobHandle, JobState
 from nebula.jobs.worker import open_worker
 from nebula.secrets.redact import LIVE
-from nebula.secrets.vault import USED
+from nebula.secrets.references import unpinned
+from nebula.secrets.vault import USED, Vault
+from nebula.secrets.watch import Watch
 from nebula.settings import Settings
 from nebula.tool.definition import AnyTool
 from nebula.tool.registry import Registry
 from tests.nebula.jobs.pace import QUICK
 from tests.nebula.secrets import samples
 from tests.nebula.secrets.conftest import VALUE
+from tools.jobs.tools import jobs_submit
 
 
-async def run(lab: App, who: Principal, tool: AnyTool, call_id: str = "c1", **more: Any) -> Any:
+async def run(lab: App, who: Principal, tool: AnyTool, call_id: str = "c1", /, **more: Any) -> Any:
     asking = {key: more.pop(key) for key in ("by_model", "surface") if key in more}
     caller = Caller(who, asking.pop("surface", Surface.REST), **asking)
     return await lab.executor.execute(tool.name, more, caller=caller, call_id=call_id)
@@ -221,6 +226,21 @@ async def test_a_right_that_ended_while_a_job_waited_ends_the_use(
     assert samples.GOT == []
 
 
+async def test_a_job_submitted_by_name_passes_the_reference_on_and_a_retry_takes_the_new_value(
+    lab: App, admin: Principal
+) -> None:
+    inner = {"name": "x", "token": "secret://token"}
+    with pytest.raises(InvalidInput, match=r"plain in arguments\.token"):
+        await run(lab, admin, jobs_submit, "c0", tool="x", arguments={"token": VALUE})
+    call = {"tool": "sample_send", "arguments": inner}
+    handle = await run(lab, admin, jobs_submit, "c1", **call)
+    assert (await lab.parts.jobs.get(handle.job_id, admin)).arguments["token"] == "secret://token"
+    wrong = {"tool": "sample_send", "arguments": {"name": "secret://token", "token": "x"}}
+    with pytest.raises(InvalidInput, match="may not stand in name"):
+        await run(lab, admin, jobs_submit, "c2", **wrong)
+    assert unpinned({"a": ["x secret://token!7", 1]}) == {"a": ["x secret://token", 1]}
+
+
 async def test_what_one_process_stores_another_hides(lab: App, settings: Settings) -> None:
     async with open_app(settings, registry=Registry(samples.ALL)) as other:
         LIVE.forget(USED)
@@ -232,3 +252,24 @@ async def test_what_one_process_stores_another_hides(lab: App, settings: Setting
         assert LIVE.found("stored-after-the-start")
         assert LIVE.found(VALUE), "the version before can be restored, so it is a secret still"
     assert not LIVE.found(VALUE)
+
+
+async def test_a_process_notices_by_itself_what_another_has_stored(
+    lab: App, settings: Settings
+) -> None:
+    watch = Watch(lab.parts.db, Vault.of(settings), settings)
+    looking = asyncio.create_task(watch.keep_looking(0.001))
+    try:
+        await lab.parts.secrets.put("token", "stored-while-looking-1", by="ada")
+        LIVE.forget(lab.parts.secrets.watch)
+        async with asyncio.timeout(10):
+            while True:
+                LIVE.forget(USED)
+                if LIVE.found("it is stored-while-looking-1"):
+                    break
+                await asyncio.sleep(0)
+    finally:
+        looking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await looking
+        LIVE.forget(watch)
