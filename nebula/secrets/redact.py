@@ -168,7 +168,7 @@ def secrets_in(settings: BaseModel) -> list[str]:
             found.append(value.get_secret_value())
         elif isinstance(value, str) and "://" in value:
             found += _password_of(value)
-    return found
+    return [value for value in found if value]
 
 
 def _password_of(address: str) -> list[str]:

@@ -27,6 +27,7 @@ from nebula.jobs.worker import open_worker
 from nebula.log import configure_logging
 from nebula.secrets.keys import KEY_FILE
 from nebula.settings import Settings
+from nebula.tool.audit.export import as_csv, as_jsonl
 from nebula.tool.registry import Registry
 from tests.api.conftest import opened
 from tests.canary import ENCODINGS, found
@@ -100,8 +101,9 @@ async def leak(settings: Settings, wire: Wire, sinks: Sinks) -> None:
                 await _chat(http, sinks)
                 await _mcp(address, key, sinks)
                 await _look_around(http, made, sinks)
-            for line in await app.parts.audit.search(limit=10_000):
-                sinks.take("audit", line.model_dump_json())
+            for exported in (as_jsonl(app.parts.db), as_csv(app.parts.db)):
+                async for piece in exported:
+                    sinks.take("audit", piece.decode())
         for request in fake.server.requests:
             sinks.take("model requests", json.dumps(request.body, ensure_ascii=False))
             sinks.take("model requests", json.dumps(request.body))

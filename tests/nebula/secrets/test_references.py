@@ -23,6 +23,7 @@ from nebula.secrets.references import unpinned
 from nebula.secrets.vault import USED, Vault
 from nebula.secrets.watch import Watch
 from nebula.settings import Settings
+from nebula.tool.audit.log import Wanted
 from nebula.tool.definition import AnyTool
 from nebula.tool.registry import Registry
 from tests.nebula.jobs.pace import QUICK
@@ -52,7 +53,7 @@ async def test_references_become_values_only_for_the_tool_and_nowhere_else(
     )
     assert [("x", f"Bearer {VALUE}", VALUE, ["staging-value-1"])] == samples.GOT
     assert result.said == "connected with Bearer [hidden] and ['[hidden]']"
-    line = (await lab.parts.audit.search(tool="sample_connect"))[0]
+    line = (await lab.parts.audit.search(Wanted(tool="sample_connect")))[0]
     assert line.detail["arguments"] == {
         "name": "x",
         "token": "Bearer secret://TOKEN",
@@ -83,7 +84,7 @@ async def test_a_reference_or_value_where_none_may_stand_is_refused_and_never_re
         await run(lab, admin, samples.sample_connect, **arguments)
     assert "token, password, headers" in caught.value.hint
     assert samples.GOT == []
-    [line] = await lab.parts.audit.search(tool="sample_connect")
+    [line] = await lab.parts.audit.search(Wanted(tool="sample_connect"))
     assert VALUE not in line.model_dump_json()
     assert VALUE.encode().hex() not in line.model_dump_json()
 
@@ -197,7 +198,7 @@ async def test_a_secret_given_by_hand_is_hidden_in_the_record_and_the_result(
 ) -> None:
     """A masked argument may hold a value in plain; it is not a stored one."""
     await run(lab, admin, samples.sample_connect, name="x", password=SecretStr("typed-by-hand"))
-    [line] = await lab.parts.audit.search(tool="sample_connect")
+    [line] = await lab.parts.audit.search(Wanted(tool="sample_connect"))
     assert line.detail["arguments"]["password"] == "**********"
 
 

@@ -12,6 +12,7 @@ from keyring.errors import PasswordDeleteError
 from sqlalchemy import text
 
 from nebula.app import App
+from nebula.db.engine import Database
 from nebula.errors import Conflict, NebulaError, UpstreamUnavailable
 from nebula.secrets.keys import KEY_FILE, KeyFile, Keyring, place_of
 from nebula.secrets.rekey import rekey
@@ -83,9 +84,9 @@ async def test_a_value_that_no_key_opens_stops_it_before_anything_changes(
 
 
 async def test_a_crash_in_the_middle_leaves_everything_readable_and_the_next_run_completes_it(
-    lab: App, settings: Settings, vault: Vault
+    lab: App, settings: Settings, vault: Vault, database: Database
 ) -> None:
-    async with lab.parts.db.session() as session:
+    async with database.session() as session:
         # The second table of three refuses the change: the database's part comes to nothing.
         await session.execute(
             text(
@@ -104,7 +105,7 @@ async def test_a_crash_in_the_middle_leaves_everything_readable_and_the_next_run
     assert len(KeyFile(settings.home).read()) == 2
     assert await value(lab) == VALUE
     assert await channel(lab, vault) == ADDRESS
-    async with lab.parts.db.session() as session:
+    async with database.session() as session:
         await session.execute(text("DROP TRIGGER refuse ON secrets_versions"))
     await rekey(lab.parts.db, settings, wait_seconds=0)
     assert len(KeyFile(settings.home).read()) == 1
