@@ -165,7 +165,7 @@ def secrets_in(settings: BaseModel) -> list[str]:
     for name in type(settings).model_fields:
         value = getattr(settings, name)
         if isinstance(value, SecretStr):
-            found.append(value.get_secret_value())
+            found += filter(None, [value.get_secret_value()])
         elif isinstance(value, str) and "://" in value:
             found += _password_of(value)
     return [value for value in found if value]

@@ -10,6 +10,7 @@ from nebula.app import App, open_app
 from nebula.auth.principal import Caller, Principal, Surface
 from nebula.errors import OutcomeUnknown, Paused, RateLimited
 from nebula.settings import Settings
+from nebula.tool.audit.log import Wanted
 from nebula.tool.registry import Registry
 from tests.nebula.tool import samples
 
@@ -58,7 +59,7 @@ async def test_a_refusal_is_on_record(lab: App, ada: Caller) -> None:
     await lab.parts.judge.pause.throw("ada", "")
     with pytest.raises(Paused):
         await run(lab, ada, "sample_write", name="x")
-    (line,) = await lab.parts.audit.search(tool="sample_write")
+    (line,) = await lab.parts.audit.search(Wanted(tool="sample_write"))
     assert line.outcome == "paused"
 
 
