@@ -1,5 +1,6 @@
 """What is on the shelves: listing and forgetting documents, under the reader's rights."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -84,23 +85,34 @@ async def forget(db: "Database", who: Principal, named: str) -> list[str]:
         PermissionDenied: when it belongs to someone else.
     """
     async with db.session() as session:
-        rows = await _called(session, who, named)
-        if not rows:
-            raise NotFound(
-                f"Nothing in knowledge is called {named!r}", hint="List knowledge to see names."
-            )
-        if any(row.label == Label.SYSTEM for row in rows):
-            raise PermissionDenied("The product's manual stays: it belongs to this version")
-        if who.can("knowledge:admin") is False:
-            own = [row for row in rows if row.owner == who.id]
-            if not own:
-                raise PermissionDenied(f"{rows[0].title!r} belongs to {rows[0].owner_name}")
-            rows = own
-        if len(rows) > 1 and not _one_thing(rows, named):
-            options = ", ".join(f"{row.source} ({row.id})" for row in rows[:10])
-            raise Conflict(f"{named!r} could mean {options}", hint="Give the id of one.")
+        rows = await _meant(session, who, named)
         await session.execute(delete(Document).where(Document.id.in_([row.id for row in rows])))
         return [row.source for row in rows]
+
+
+async def meant(db: "Database", who: Principal, named: str) -> Sequence[Document]:
+    """Return what `forget` would remove, and change nothing; it raises the same."""
+    async with db.session() as session:
+        return await _meant(session, who, named)
+
+
+async def _meant(session: "AsyncSession", who: Principal, named: str) -> list[Document]:
+    rows = await _called(session, who, named)
+    if not rows:
+        raise NotFound(
+            f"Nothing in knowledge is called {named!r}", hint="List knowledge to see names."
+        )
+    if any(row.label == Label.SYSTEM for row in rows):
+        raise PermissionDenied("The product's manual stays: it belongs to this version")
+    if who.can("knowledge:admin") is False:
+        own = [row for row in rows if row.owner == who.id]
+        if not own:
+            raise PermissionDenied(f"{rows[0].title!r} belongs to {rows[0].owner_name}")
+        rows = own
+    if len(rows) > 1 and not _one_thing(rows, named):
+        options = ", ".join(f"{row.source} ({row.id})" for row in rows[:10])
+        raise Conflict(f"{named!r} could mean {options}", hint="Give the id of one.")
+    return rows
 
 
 def _mentions(words: str) -> ColumnElement[bool]:

@@ -38,7 +38,7 @@ async def assembled(
     db = await stack.enter_async_context(open_database(settings))
     # Before anything that could write or send what it opens.
     secrets = await stack.enter_async_context(open_secrets(db, settings))
-    events = await stack.enter_async_context(Events(db))
+    events, auth = await stack.enter_async_context(Events(db)), Auth(db, settings)
     http, fetch = await _web(stack, settings, transport)
     gpu = await stack.enter_async_context(open_gpu(settings, http, db, events))
     embedder, tools = Embedder(), registry or Registry.discover("tools", "graphs")
@@ -56,8 +56,8 @@ async def assembled(
         nodes=await stack.enter_async_context(open_nodes(settings, db, events, gpu, transport)),
         embedder=embedder,
         router=await _router(stack, settings, db, think, gpu=gpu, transport=transport),
-        auth=Auth(db, settings),
-        approvals=Approvals(db, events, settings),
+        auth=auth,
+        approvals=Approvals(db, events, settings, auth),
         audit=Audit(db),
         limits=await stack.enter_async_context(open_limits(settings)),
         judge=open_judge(settings, db, events, tools, gpu.services),

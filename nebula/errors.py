@@ -75,6 +75,12 @@ class PermissionDenied(NebulaError):
     code, status = "permission_denied", 403
 
 
+class FreshSignInNeeded(NebulaError):
+    """Show first that it is you: give your password again, or use a new sign-in link."""
+
+    code, status = "fresh_sign_in_needed", 403
+
+
 class NotFound(NebulaError):
     """There is no such thing."""
 

@@ -82,6 +82,12 @@ class Settings(BaseSettings):
     approval_minutes_destructive: float = Field(
         2.0, description="The same, for what cannot be undone"
     )
+    approval_minutes_critical: float = Field(
+        5.0, description="The same, for what weighs most and needs a fresh sign-in"
+    )
+    fresh_minutes: float = Field(
+        5.0, gt=0, description="How long a sign-in, or giving the password again, counts as fresh"
+    )
     max_steps: int = Field(5, description="Tool rounds per request before Jarvis asks to go on")
     session_idle_minutes: float = Field(30.0, description="Idle sessions close after this long")
     max_effects_per_minute: int = Field(300, description="Changes one person may cause in a minute")

@@ -18,7 +18,7 @@ from nebula.tool.definition import AnyTool, Audience, Effect
 
 Rule = Callable[[Ask, Rules], Decision | None]
 
-_ASKS_AGAIN = frozenset({"tool-asks", "operator"})
+ASKS_AGAIN = frozenset({"tool-asks", "operator"})
 """Rules whose question a standing grant may answer beforehand."""
 
 
@@ -169,7 +169,7 @@ def covered(ask: Ask, decision: Decision) -> Decision:
     """
     if decision.verdict not in {Verdict.CONFIRM, Verdict.PROPOSE}:
         return decision
-    if decision.rule not in _ASKS_AGAIN or decision.level is not Level.NORMAL:
+    if decision.rule not in ASKS_AGAIN or decision.level is not Level.NORMAL:
         return decision
     if ask.tool.effect is not Effect.WRITE or tainted(ask.caller.labels):
         return decision

@@ -1,5 +1,6 @@
 """Standing grants: what a person has allowed for a while, for exactly these values."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,12 +21,17 @@ class Grant:
         self, tool: str, arguments: Mapping[str, Any], principal_id: str, now: datetime
     ) -> bool:
         """Say whether it allows a call; each selector must have the same value of the same type."""
-        return (
-            self.tool == tool
-            and self.principal_id == principal_id
-            and now < self.expires_at
-            and all(
-                type(arguments.get(name)) is type(value) and arguments.get(name) == value
-                for name, value in self.selectors.items()
-            )
+        same = self.tool == tool and self.principal_id == principal_id
+        return same and now < self.expires_at and self.fits(arguments)
+
+    def fits(self, arguments: Mapping[str, Any]) -> bool:
+        """Say whether a call's selectors have the values that were granted."""
+        return all(
+            name in arguments and typed(arguments[name]) == typed(value)
+            for name, value in self.selectors.items()
         )
+
+
+def typed(value: Any) -> str:
+    """Write a JSON value so that values of other types differ: 1, 1.0, true and "1"."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=True)

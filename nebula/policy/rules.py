@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from nebula.auth.principal import Surface
+from nebula.policy.answering import FourEyes
 from nebula.tool.definition import AnyTool, Effect
 
 Class = Literal["allow", "confirm", "block"]
@@ -89,6 +90,9 @@ class Rules(_Part):
     limits: tuple[Limit, ...] = ()
     critical: tuple[Pattern, ...] = Field(
         (), description="Decided in the web chat only, after a fresh sign-in"
+    )
+    four_eyes: FourEyes = Field(
+        FourEyes.AUTO, description="When somebody else must approve what outside text asked for"
     )
 
     @model_validator(mode="after")

@@ -1,99 +1,101 @@
-"""Approvals: a row per question, bound to the exact call, decided once, used once."""
+"""Approvals: one row per question to a person, bound to one exact call, used at most once.
 
-from datetime import datetime, timedelta
+A model never decides: what it says on resume is not looked at, only the row is.
+"""
+
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
-from pydantic import BaseModel
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from nebula.auth.principal import Caller, Principal, Surface
 from nebula.db.engine import Database
-from nebula.errors import Conflict, InvalidInput, NotFound, PermissionDenied
+from nebula.errors import Conflict, InvalidInput, NebulaError, NotAuthenticated, NotFound
+from nebula.policy.answering import Answerer, Bar, FourEyes, bar, needs_second
+from nebula.policy.ask import Decision, Level
 from nebula.secrets.redact import hide
 from nebula.settings import Settings
-from nebula.tool.definition import AnyTool, Effect
+from nebula.tool.approval import STREAM, Approval, shown
+from nebula.tool.barred import barred
+from nebula.tool.definition import AnyTool
 from nebula.tool.envelope import envelope_sha256
+from nebula.tool.evidence import Evidence
+from nebula.tool.grants import Grants
 from nebula.tool.models import ApprovalRow
 
 if TYPE_CHECKING:
+    from nebula.auth.service import Auth
     from nebula.events.bus import Events
+
+__all__ = ["STREAM", "Answer", "Approval", "Approvals"]
 
 Answer = Literal["approve", "deny", "request_changes"]
 
-STREAM = "approvals"
 _STATES: dict[Answer, str] = {
     "approve": "approved",
     "deny": "denied",
     "request_changes": "changes_requested",
 }
-# Doors through which a person shows who they are; schedules, bots and MCP clients never decide.
-_DECIDING = frozenset({Surface.CHAT, Surface.REST, Surface.TERMINAL, Surface.DISCORD})
-
-
-class Approval(BaseModel):
-    """A question to a person about one exact call."""
-
-    id: str
-    tool: str
-    arguments: dict[str, Any]
-    effect: str
-    reason: str
-    principal_name: str
-    principal_id: str
-    surface: str
-    session_id: str | None
-    call_id: str
-    state: str
-    created_at: datetime
-    expires_at: datetime
-    decided_by: str | None
-    decided_where: str | None
-    comment: str
-    sha256: str
+_TOLD = {
+    *("id", "tool", "permission", "state", "session_id", "call_id", "principal_id"),
+    *("decided_by", "decided_where"),
+}
 
 
 class Approvals:
     """Asks, answers and uses up approvals."""
 
-    def __init__(self, db: Database, events: "Events", settings: Settings) -> None:
-        """Take the database, where answers are announced, and the expiry per class."""
+    def __init__(self, db: Database, events: "Events", settings: Settings, auth: "Auth") -> None:
+        """Take the database, where answers are announced, the expiry per class, and the people."""
         self._db = db
         self._events = events
-        self._settings = settings
+        self._auth = auth
+        self._grants = Grants(db, events)
+        self._minutes = {
+            Level.NORMAL: settings.approval_minutes,
+            Level.DESTRUCTIVE: settings.approval_minutes_destructive,
+            Level.CRITICAL: settings.approval_minutes_critical,
+        }
+        self._fresh = timedelta(minutes=settings.fresh_minutes)
 
     async def ask(
-        self, tool: AnyTool, body: dict[str, Any], caller: Caller, call_id: str, reason: str
+        self,
+        tool: AnyTool,
+        body: dict[str, Any],
+        caller: Caller,
+        call_id: str,
+        *,
+        decision: Decision,
+        evidence: Evidence,
+        four_eyes: FourEyes,
     ) -> Approval:
         """Open a question for a call, or return the one it already has."""
-        minutes = (
-            self._settings.approval_minutes_destructive
-            if tool.effect is Effect.DESTRUCTIVE
-            else self._settings.approval_minutes
-        )
+        lasts = timedelta(minutes=self._minutes[decision.level])
+        values = {
+            "id": f"apr_{uuid4().hex[:20]}",
+            "principal_id": caller.principal.id,
+            "principal_name": caller.principal.name,
+            "call_id": call_id,
+            "tool": tool.name,
+            "permission": tool.permission,
+            "effect": tool.effect.value,
+            "envelope": body,
+            "sha256": envelope_sha256(body),
+            "level": decision.level.value,
+            "rule": decision.rule,
+            "reason": decision.reason,
+            "evidence": evidence.model_dump(mode="json"),
+            "four_eyes": four_eyes.value,
+            "surface": caller.surface.value,
+            "session_id": caller.session_id,
+            "expires_at": func.clock_timestamp() + lasts,
+        }
+        added = insert(ApprovalRow).values(values).on_conflict_do_nothing()
         async with self._db.session() as session:
-            made = await session.execute(
-                insert(ApprovalRow)
-                .values(
-                    id=f"apr_{uuid4().hex[:20]}",
-                    principal_id=caller.principal.id,
-                    principal_name=caller.principal.name,
-                    call_id=call_id,
-                    tool=tool.name,
-                    permission=tool.permission,
-                    effect=tool.effect.value,
-                    envelope=body,
-                    sha256=envelope_sha256(body),
-                    reason=reason,
-                    surface=caller.surface.value,
-                    session_id=caller.session_id,
-                    expires_at=func.clock_timestamp() + timedelta(minutes=minutes),
-                )
-                .on_conflict_do_nothing()
-                .returning(ApprovalRow.id)
-            )
+            made = await session.execute(added.returning(ApprovalRow.id))
             created = made.scalar_one_or_none()
             approval = await self._of_call(session, caller.principal.id, call_id)
             assert approval is not None
@@ -111,9 +113,9 @@ class Approvals:
         async with self._db.session() as session:
             await self._expire(session)
             row = await session.get(ApprovalRow, approval_id)
-            if row is None or not _may_see(row, principal):
-                raise NotFound(f"There is no approval {approval_id!r}")
-            return _shown(row)
+        if row is None or not shown(row).visible_to(principal):
+            raise NotFound(f"There is no approval {approval_id!r}")
+        return shown(row)
 
     async def list(
         self,
@@ -131,7 +133,12 @@ class Approvals:
         async with self._db.session() as session:
             await self._expire(session)
             rows = (await session.scalars(query)).all()
-        return [_shown(row) for row in rows if _may_see(row, principal)][:limit]
+        found = (shown(row) for row in rows)
+        return [approval for approval in found if approval.visible_to(principal)][:limit]
+
+    async def barred(self, approval: Approval, by: Principal, surface: Surface) -> Bar | None:
+        """Say what keeps somebody from approving a question here, None when nothing does."""
+        return bar(approval.question, await self._answerer(approval, by, surface), approving=True)
 
     async def decide(
         self,
@@ -145,28 +152,57 @@ class Approvals:
         """Answer a question; only a person who holds the tool's permission may.
 
         Raises:
-            PermissionDenied: when the approver lacks the permission or the door cannot decide.
+            PermissionDenied: when the approver lacks the permission, the door cannot decide, or
+                somebody else must.
+            FreshSignInNeeded: when it weighs so much that they must show first who they are.
             Conflict: when it was already decided, used, or has expired.
         """
         if decision == "request_changes" and not comment.strip():
             raise InvalidInput("Say what should change.", hint="Add a comment.")
+        asked = await self.get(approval_id, by)
+        who = await self._answerer(asked, by, surface)
+        if asked.state == "pending":
+            found = bar(asked.question, who, approving=decision == "approve")
+            if found is not None:
+                raise barred(found, asked)
         async with self._db.session() as session:
-            await self._expire(session)
             row = await session.get(ApprovalRow, approval_id, with_for_update=True)
-            if row is None or not _may_see(row, by):
-                raise NotFound(f"There is no approval {approval_id!r}")
-            _check_approver(row, by, surface)
+            if row is None or envelope_sha256(row.envelope) != row.sha256:
+                # The card shows the envelope; what runs is what was hashed.
+                raise Conflict("This approval was altered; nobody can decide it.", hint="Ask anew.")
+            if row.state == "pending" and await self._is_over(session, row):
+                raise Conflict("This approval has expired.", hint="Ask again.")
             if row.state != "pending":
                 raise Conflict(f"This approval is already {row.state.replace('_', ' ')}.")
             row.state = _STATES[decision]
-            row.decided_by, row.decided_where = by.name, surface.value
+            row.decided_by, row.decided_by_id = by.name, by.id
+            row.decided_where = surface.value
             row.comment = hide(comment.strip())[:2000]
             row.decided_at = func.clock_timestamp()
             await session.flush()
             await session.refresh(row)
-            decided = _shown(row)
+            decided = shown(row)
+            if decision == "deny":
+                await self._grants.learn_denied(session, decided)
             await self._announce("approval.decided", decided, session)
         return decided
+
+    async def check_approver(self, approval: Approval) -> None:
+        """Let an approval count only while whoever gave it may still give it.
+
+        Raises:
+            Conflict: when their account or their right is gone.
+        """
+        if approval.decided_by_id is None:
+            return
+        try:
+            present = await self._auth.principal_for_user(approval.decided_by_id)
+        except NotAuthenticated:
+            present = None
+        if present is None or not present.can(approval.permission):
+            raise Conflict(
+                f"{approval.decided_by} approved this, and may not any more.", hint="Ask anew."
+            )
 
     async def use(self, session: AsyncSession, approval: Approval) -> None:
         """Use an approval up, in the transaction that records the call's start.
@@ -188,6 +224,29 @@ class Approvals:
         if used.scalar_one_or_none() is None:
             raise Conflict("This approval was used already, or has expired.", hint="Ask again.")
 
+    async def _answerer(self, approval: Approval, by: Principal, surface: Surface) -> Answerer:
+        present = await self._auth.current(by)
+        # What was handed in may be narrower than the rows, never wider than they are now.
+        who = by if present.can(approval.permission) else present
+        question = approval.question
+        fresh = question.level is Level.CRITICAL and await self._auth.is_fresh(by, self._fresh)
+        others = needs_second(question, others=True) and await self._others(approval)
+        return Answerer(who, surface, fresh=fresh, others=others)
+
+    async def _others(self, approval: Approval) -> bool:
+        """Say whether somebody else than the requester could approve."""
+        for user in await self._auth.people.list():
+            if user.enabled and user.id != approval.principal_id:
+                try:
+                    if (await self._auth.principal_for_user(user.id)).can(approval.permission):
+                        return True
+                except NebulaError:  # gone in this moment
+                    continue
+        return False
+
+    async def _is_over(self, session: AsyncSession, row: ApprovalRow) -> bool:
+        return bool(await session.scalar(select(row.expires_at <= func.clock_timestamp())))
+
     async def _of_call(
         self, session: AsyncSession, principal_id: str, call_id: str
     ) -> Approval | None:
@@ -197,7 +256,7 @@ class Approvals:
                 ApprovalRow.principal_id == principal_id, ApprovalRow.call_id == call_id
             )
         )
-        return None if row is None else _shown(row)
+        return None if row is None else shown(row)
 
     async def _expire(self, session: AsyncSession) -> None:
         expired = await session.scalars(
@@ -210,26 +269,8 @@ class Approvals:
             .returning(ApprovalRow)
         )
         for row in expired.all():
-            await self._announce("approval.decided", _shown(row), session)
+            await self._announce("approval.decided", shown(row), session)
 
     async def _announce(self, kind: str, approval: Approval, session: AsyncSession) -> None:
-        data = approval.model_dump(
-            mode="json", include={"id", "tool", "state", "session_id", "call_id", "principal_id"}
-        )
+        data = approval.model_dump(mode="json", include=_TOLD)
         await self._events.publish(STREAM, kind, data, owner=approval.principal_id, session=session)
-
-
-def _check_approver(row: ApprovalRow, by: Principal, surface: Surface) -> None:
-    if surface not in _DECIDING:
-        raise PermissionDenied("Approvals are decided by a person, in chat, terminal or REST.")
-    if not by.can(row.permission):
-        raise PermissionDenied(f"Deciding this needs the permission {row.permission}.")
-
-
-def _may_see(row: ApprovalRow, principal: Principal) -> bool:
-    return row.principal_id == principal.id or principal.can(row.permission)
-
-
-def _shown(row: ApprovalRow) -> Approval:
-    fields = {name: getattr(row, name) for name in Approval.model_fields if name != "arguments"}
-    return Approval(arguments=row.envelope["arguments"], **fields)

@@ -10,6 +10,7 @@ from nebula.auth.principal import Caller
 from nebula.errors import ApprovalRequired, Conflict, NebulaError, OutcomeUnknown
 from nebula.policy.ask import Uses
 from nebula.secrets.references import Versions
+from nebula.tool.approval import Approval
 from nebula.tool.definition import AnyTool, EffectKind
 from nebula.tool.envelope import shown_arguments
 from nebula.tool.ledger import CallKey
@@ -31,6 +32,10 @@ class Call:
     uses: Uses = field(default_factory=Uses)
     """What it takes up when it begins."""
     cost: Decimal = Decimal(0)
+    approval: Approval | None = None
+    """The answer it runs on, where a person was asked."""
+    grant_id: str | None = None
+    """The standing grant it runs on, where that made asking unnecessary."""
     as_job: bool = False
     priority: int = 0
     recorded: bool = False
@@ -60,6 +65,10 @@ def audit_line(call: Call, outcome: str, error: dict[str, object] | None) -> dic
         detail["arguments"] = shown_arguments(call.values)
     if call.caller.agent:
         detail["agent"] = call.caller.agent
+    if call.approval is not None:
+        detail["approval"] = call.approval.id
+    if call.grant_id is not None:
+        detail["grant"] = call.grant_id
     return {
         "principal": call.caller.principal.name,
         "surface": call.caller.surface.value,

@@ -4,7 +4,7 @@ import hashlib
 import inspect
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
@@ -22,7 +22,7 @@ from typing import (
 from pydantic import BaseModel, ConfigDict, SecretStr, create_model
 
 from nebula.policy.selectors import Kind
-from nebula.tool.result import Result
+from nebula.tool.result import Block, Result
 
 if TYPE_CHECKING:
     from nebula.gpu.leases.need import GpuNeed
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     FindNeed = Callable[[Any], GpuNeed | None]
     FindCost = Callable[[Any], Decimal]
+    FindPreview = Callable[[Context, Any], Awaitable[Sequence[Block]]]
+    FindVersions = Callable[[Context, Any], Awaitable[Mapping[str, str]]]
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Result)
@@ -100,6 +102,10 @@ class Tool(Generic[P, R]):
     """It works while everything else that changes something is paused."""
     cost: "FindCost | None" = None
     """Tells from the validated arguments what a call costs, in the operator's currency."""
+    preview: "FindPreview | None" = field(default=None, hash=False)
+    """Shows whoever is asked what a call would do, from its validated arguments; it only looks."""
+    versions: "FindVersions | None" = field(default=None, hash=False)
+    """Names what a call would change, each with its present version: an approval holds for these."""
 
     @property
     def summary(self) -> str:
@@ -152,6 +158,8 @@ def tool(
     critical: bool = False,
     while_paused: bool = False,
     cost: "FindCost | None" = None,
+    preview: "FindPreview | None" = None,
+    versions: "FindVersions | None" = None,
 ) -> "Callable[[Callable[Concatenate[Context, P], Awaitable[R]]], Tool[P, R]]":
     """Turn an async function into a tool named after it and described by its docstring.
 
@@ -160,8 +168,8 @@ def tool(
     names (plain words, when only the names are given); `confirm`
     asks a person even where the policy would not; `timeout` is in seconds, of one run.
     `background` makes every call a job; `gpu` tells from the arguments what it needs of a GPU.
-    `egress` are the parameters that name a place outside; `critical`, `while_paused` and `cost`
-    are as `Tool` says.
+    `egress` are the parameters that name a place outside; `critical`, `while_paused`, `cost`,
+    `preview` and `versions` are as `Tool` says.
 
     Raises:
         BadDeclaration: when the declaration is incomplete or contradicts itself.
@@ -194,6 +202,8 @@ def tool(
             critical=critical,
             while_paused=while_paused,
             cost=cost,
+            preview=preview,
+            versions=versions,
         )
         _check(built)
         return built
@@ -270,6 +280,8 @@ def _trust_problems(tool: AnyTool) -> "list[str]":
         found.append("what cannot be undone stops while everything is paused")
     if tool.effect is Effect.READ and (tool.critical or tool.cost or tool.while_paused):
         found.append("critical, cost and while_paused are for effects")
+    if tool.effect is Effect.READ and (tool.preview or tool.versions):
+        found.append("preview and versions are for effects")
     return found
 
 

@@ -1,6 +1,7 @@
 """The canonical form of a call: what an approval is bound to and a replay is compared by."""
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import rfc8785
@@ -29,10 +30,12 @@ def envelope(
     *,
     policy: str,
     secrets: Versions,
+    resources: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return everything an approval covers; changing any of it makes another call.
 
-    `policy` is the version of the policy that asked, `secrets` the versions behind references.
+    `policy` is the version of the policy that asked, `secrets` the versions behind references,
+    `resources` those of what the call would change.
     """
     return {
         "tool": tool.name,
@@ -41,9 +44,14 @@ def envelope(
         "sealed": _sealed(values, call_id),
         "secrets": dict(secrets),
         "principal": caller.principal.id,
+        "key": caller.principal.key_id or "",
+        "surface": caller.surface.value,
+        "agent": caller.agent or "",
+        "by_model": caller.by_model,
         "session": caller.session_id or "",
         "labels": sorted(caller.labels),
         "policy": policy,
+        "resources": dict(resources),
     }
 
 

@@ -21,7 +21,6 @@ from nebula.app import Parts
 from nebula.auth.principal import Caller, Principal, Surface
 from nebula.db.bare import Bare, Statements, bare_in
 from nebula.errors import (
-    ApprovalRequired,
     Conflict,
     InternalError,
     NebulaError,
@@ -37,13 +36,14 @@ from nebula.jobs.run import JobRun
 from nebula.policy.ask import Decision, Verdict
 from nebula.secrets.redact import LIVE
 from nebula.secrets.references import References, pinned
-from nebula.tool.approvals import Approval
+from nebula.tool.approval import Approval
 from nebula.tool.arguments import parse, problems
+from nebula.tool.asking import Asking, Request
 from nebula.tool.bound import Bound
 from nebula.tool.call import Call, audit_line, broken_off, state_of
 from nebula.tool.context import Calls, Context
 from nebula.tool.definition import AnyTool, Effect, EffectKind
-from nebula.tool.envelope import arguments_sha256, envelope, envelope_sha256
+from nebula.tool.envelope import arguments_sha256
 from nebula.tool.judge import cost_of
 from nebula.tool.ledger import CallKey, Ledger
 from nebula.tool.metrics import observe
@@ -65,6 +65,7 @@ class Executor:
         self._parts = parts
         self._references = References(parts.secrets)
         self._ledger = Ledger(parts.db)
+        self._asking = Asking(parts)
         self._runs: dict[str, JobRun] = {}
         self._effects: set[asyncio.Timeout] = set()
         # The same callers ask in every turn; a changed right makes another caller.
@@ -186,11 +187,12 @@ class Executor:
         # Before the arguments are looked at: nobody learns about a tool they may not use.
         _refuse_blocked(judge.standing(tool, caller))
         values = call.values = _validated(tool, arguments)
-        decision = await judge.decide(tool, values, caller, call.call_id)
+        call.as_job |= tool.background and caller.job_id is None
+        decision = await judge.decide(tool, values, caller, call.call_id, granted=not call.as_job)
         call.uses = decision.uses
         _refuse_blocked(decision)
         call.secrets = await self._references.check(tool, values, caller)
-        call.as_job |= tool.background and caller.job_id is None
+        call.grant_id = decision.grant_id
         if tool.effect is Effect.READ and not call.as_job:
             return await self._run(tool, values, caller, call.call_id)
         return await self._effect(call, tool, values, decision)
@@ -210,7 +212,9 @@ class Executor:
             told = await self._ledger.replay(tool, key, answer)
             if told is not None:
                 return told
-            approval = await self._approval(call, tool, values, decision)
+            approval = call.approval = await self._asking.answered(
+                Request(tool, values, call.caller, call.call_id, decision, call.secrets)
+            )
         await self._parts.limits.take(call.caller.principal.id)
         call.cost = cost_of(tool, values)
         if call.as_job:
@@ -231,12 +235,16 @@ class Executor:
     ) -> bool:
         """Record that the call starts; what only one call can have is taken with that."""
         known, cost = call.caller.session_id, call.cost
-        if approval is None and not call.uses and not self._parts.judge.rules.limits_of(tool):
+        judge = self._parts.judge
+        plain = approval is None and call.grant_id is None and not call.uses
+        if plain and not judge.rules.limits_of(tool):
             async with self._parts.db.bare() as bare:
                 return await self._ledger.begin(bare, tool, key, known, cost=cost)
         async with self._parts.db.session() as session:
             if approval is not None:
                 await self._parts.approvals.use(session, approval)
+            if call.grant_id is not None:
+                await judge.grants.use(session, call.grant_id)
             await self._take(session, call, approved=approval is not None)
             await self._within_limits(session, call, tool, values)
             return await self._ledger.begin(session, tool, key, known, cost=cost)
@@ -306,37 +314,6 @@ class Executor:
             raise Conflict("This call is already running.", hint="Wait for it to end.")
         return told
 
-    async def _approval(
-        self, call: Call, tool: AnyTool, values: BaseModel, decision: Decision
-    ) -> Approval:
-        """Return the approval to use; else raise what stands between."""
-        body = envelope(
-            tool,
-            values,
-            call.caller,
-            call.call_id,
-            policy=self._parts.judge.version,
-            secrets=call.secrets,
-        )
-        approvals = self._parts.approvals
-        approval = await approvals.ask(tool, body, call.caller, call.call_id, decision.reason)
-        if approval.sha256 != envelope_sha256(body):
-            raise PermissionDenied(
-                "The call is not the one that was put before a person.",
-                hint="Ask for it anew; a changed call needs its own approval.",
-            )
-        match approval.state:
-            case "approved":
-                return approval
-            case "pending":
-                raise ApprovalRequired(approval.id, f"{tool.name}: {decision.reason}")
-            case "denied":
-                raise PermissionDenied(_said(approval, "denied this"))
-            case "changes_requested":
-                raise Conflict(_said(approval, "asks for changes"), hint="Change it and ask anew.")
-            case _:
-                raise Conflict(f"The approval has {approval.state}.", hint="Ask for it anew.")
-
     async def _run(self, tool: AnyTool, values: BaseModel, caller: Caller, call_id: str) -> Result:
         run = None if caller.job_id is None else self._runs.get(caller.job_id)
         context = Context(caller, call_id, self._parts, self.bound(caller, call_id), run)
@@ -395,6 +372,7 @@ class Executor:
         async with self._parts.db.session() as session:
             state = state_of(outcome, error)
             await self._ledger.end(session, call.key, state=state, result=result, error=payload)
+            await self._parts.judge.grants.learn(session, call, succeeded=state == "succeeded")
             await self._parts.audit.append(session, line)
 
 
@@ -414,8 +392,3 @@ def _validated(tool: AnyTool, arguments: Mapping[str, Any] | bytes) -> BaseModel
         return tool.input_model.model_validate(given)
     except ValidationError as error:
         raise problems(tool, error) from error
-
-
-def _said(approval: Approval, verb: str) -> str:
-    comment = f": {approval.comment}" if approval.comment else "."
-    return f"{approval.decided_by} {verb}{comment}"

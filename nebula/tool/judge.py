@@ -13,18 +13,20 @@ from nebula.db.bare import Statements
 from nebula.db.engine import Database
 from nebula.errors import InvalidInput
 from nebula.policy.ask import Ask, Decision, Level, Used, Verdict
-from nebula.policy.decide import decide, level_of, standing
+from nebula.policy.decide import covered, decide, level_of, standing
 from nebula.policy.labels import tainted
 from nebula.policy.origins import same
 from nebula.policy.rules import Limit, Rules
 from nebula.policy.rules_file import RulesFile
 from nebula.policy.selectors import Origin
 from nebula.policy.settled import origins_of
+from nebula.policy.trust import trustable
 from nebula.policy.words import said
 from nebula.services.directory import ServiceDirectory
 from nebula.settings import Settings
 from nebula.tool.definition import AnyTool, Effect
 from nebula.tool.envelope import shown_arguments
+from nebula.tool.grants import Grants
 from nebula.tool.pause import Pause
 from nebula.tool.registers import Registers
 from nebula.tool.registry import Registry
@@ -45,10 +47,13 @@ class Judge:
         registry: Registry,
         rules: RulesFile,
         pause: Pause,
+        *,
         registers: Registers,
+        grants: Grants,
     ) -> None:
-        """Take the tools, the operator's rules, the kill switch, and what names mean."""
+        """Take the tools, the rules, the kill switch, what names mean, and the standing grants."""
         self.pause = pause
+        self.grants = grants
         self.vouching = Vouching(db)
         self._db = db
         self._registry = registry
@@ -79,15 +84,29 @@ class Judge:
         return level_of(tool, self.rules)
 
     async def decide(
-        self, tool: AnyTool, values: BaseModel, caller: Caller, call_id: str = ""
+        self,
+        tool: AnyTool,
+        values: BaseModel,
+        caller: Caller,
+        call_id: str = "",
+        *,
+        granted: bool = False,
     ) -> Decision:
-        """Decide about a call now; the same call again may use what it has used already."""
+        """Decide about a call now; the same call again may use what it has used already.
+
+        `granted` lets a standing grant answer in a person's place.
+        """
         rules = self.rules
         ask = Ask(tool, caller, shown_arguments(values), now=datetime.now(UTC))
         if tool.effect is Effect.READ:
             return decide(ask, rules)
         ask = await self._with_origins(ask, call_id)
-        return decide(await self._with_facts(ask, values, rules), rules)
+        ask = await self._with_facts(ask, values, rules)
+        decision = decide(ask, rules)
+        if granted and decision.verdict is Verdict.CONFIRM and trustable(tool, decision.level):
+            grants = await self.grants.active(caller.principal.id, tool.name)
+            return covered(replace(ask, grants=grants), decision)
+        return decision
 
     async def run_on(self, tool: AnyTool, caller: Caller) -> Decision:
         """Decide whether a job may run that was allowed when it was submitted.
@@ -183,4 +202,5 @@ def open_judge(
         rules = RulesFile(settings.policy, tools, features)
     except BadFile as bad:
         raise InvalidInput(f"The policy cannot be used: {bad}", hint="Correct the file.") from bad
-    return Judge(db, registry, rules, Pause(db, events), Registers(services))
+    registers, grants = Registers(services), Grants(db, events)
+    return Judge(db, registry, rules, Pause(db, events), registers=registers, grants=grants)

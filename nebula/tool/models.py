@@ -9,6 +9,7 @@ from sqlalchemy import (
     CheckConstraint,
     DateTime,
     Index,
+    Integer,
     Numeric,
     Text,
     func,
@@ -90,6 +91,11 @@ class ApprovalRow(Base):
     decided_by: Mapped[str | None] = mapped_column(Text)
     decided_where: Mapped[str | None] = mapped_column(Text)
     comment: Mapped[str] = mapped_column(Text, server_default="")
+    level: Mapped[str] = mapped_column(Text, server_default="normal")
+    rule: Mapped[str] = mapped_column(Text, server_default="")
+    four_eyes: Mapped[str] = mapped_column(Text, server_default="auto")
+    evidence: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    decided_by_id: Mapped[str | None] = mapped_column(Text)
 
     __table_args__ = (
         CheckConstraint(
@@ -98,4 +104,33 @@ class ApprovalRow(Base):
         ),
         Index("ix_approvals_call", "principal_id", "call_id", unique=True),
         Index("ix_approvals_pending", "created_at", postgresql_where="state = 'pending'"),
+        Index("ix_approvals_tool", "principal_id", "tool", "created_at"),
+    )
+
+
+class GrantRow(Base):
+    """A standing grant: proposed after clean runs, then a person's word, counted until it ends."""
+
+    __tablename__ = "policy_grants"
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    tool: Mapped[str] = mapped_column(Text)
+    selectors: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    principal_id: Mapped[str] = mapped_column(Text)
+    principal_name: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(Text, server_default="proposed")
+    uses: Mapped[int] = mapped_column(Integer, server_default="0")
+    created_at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), server_default=func.clock_timestamp()
+    )
+    decided_by: Mapped[str | None] = mapped_column(Text)
+    expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    last_used_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    ended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    ended_because: Mapped[str] = mapped_column(Text, server_default="")
+
+    __table_args__ = (
+        CheckConstraint("state in ('proposed', 'active', 'declined', 'withdrawn')", name="state"),
+        CheckConstraint("state != 'active' or expires_at is not null", name="expires"),
+        Index("ix_policy_grants_who", "principal_id", "tool", "state"),
     )

@@ -9,6 +9,7 @@ from nebula.errors import Conflict, NotFound
 from nebula.policy.selectors import Kind
 from nebula.tool.context import Context
 from nebula.tool.definition import Effect, EffectKind, tool
+from tools.gpu.previews import lease_called, lease_preview, lease_versions, switch_preview
 from tools.gpu.queue import GpuLeases, GpuQueue, ReleasedLease
 from tools.gpu.schemas import GpuStatus, PlanReport, SwitchReport, UnloadReport
 from tools.gpu.service import lease_of, plan_of, queue_of, status_of, switch_of, unload_of
@@ -95,6 +96,7 @@ async def gpu_plan(ctx: Context, service: Service, node: Node = None) -> PlanRep
     kind=EffectKind.IDEMPOTENT,
     rest="POST /gpu/orchestrator",
     selectors={"service": Kind.SERVICE, "node": Kind.NODE, "force": Kind.CHOICE},
+    preview=switch_preview,
     timeout=_SECONDS,
     says=[
         "switch [the gpu] to [the] {service} [on {node}]",
@@ -208,6 +210,8 @@ async def gpu_list_leases(ctx: Context, node: Node = None) -> GpuLeases:
     kind=EffectKind.IDEMPOTENT,
     rest="DELETE /gpu/leases/{lease}",
     selectors={"lease": Kind.ID},
+    preview=lease_preview,
+    versions=lease_versions,
     says=[
         "(release|revoke|take away) [the] [gpu] lease {lease}",
         "end [the] gpu lease {lease}",
@@ -229,13 +233,7 @@ async def gpu_release_lease(
     The memory is given to others only when the work is known to have stopped.
     """
     leases = ctx.parts.leases
-    found = [v for v in (await leases.rows()).leases if v.id.startswith(lease)]
-    if len(found) != 1:
-        raise NotFound(
-            f"{'No' if not found else 'More than one'} lease has an id that begins with {lease!r}",
-            hint="gpu_list_leases shows them.",
-        )
-    gone = await leases.release(found[0].id, ctx.principal)
+    gone = await leases.release((await lease_called(ctx, lease)).id, ctx.principal)
     cancelled = False
     if gone.job_id is not None:
         # A job that ended just now needs no cancelling; one of somebody else is theirs to cancel.

@@ -14,6 +14,7 @@ from nebula.policy.selectors import Kind
 from nebula.tool.context import Context
 from nebula.tool.definition import Effect, EffectKind, tool
 from tools.knowledge import service
+from tools.knowledge.previews import forget_preview, forget_versions
 from tools.knowledge.schemas import AddReport, Answer, DocumentList, Embedding, Forgotten
 
 Name = Annotated[
@@ -194,6 +195,8 @@ async def knowledge_list(
     kind=EffectKind.CHECK_THEN_ACT,
     rest="DELETE /knowledge/{document}",
     selectors={"document": Kind.PLACE},
+    preview=forget_preview,
+    versions=forget_versions,
     says=[
         "(forget|remove|delete) [the] (document|file|folder|page|repository) {document}",
         "(forget|remove|delete) {document} from [my|the] (knowledge|documents|library)",

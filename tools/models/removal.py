@@ -27,10 +27,7 @@ async def delete(
         InvalidInput: when several have it.
         Conflict: when it is loaded or in use.
     """
-    specs = services_named(ctx.parts.services, service, node)
-    listed = await list_models(ctx, specs)
-    entry = _one([m for m in listed.models if matches(m, model)], model, listed.notes)
-    spec = next(s for s in specs if s.name == entry.service)
+    spec, entry = await named(ctx, model, service, node)
     if entry.simulated:
         raise Conflict(f"{entry.name} is simulated: there is nothing to delete")
     unloaded = await _out_of_use(ctx, spec, entry, force=force)
@@ -46,6 +43,16 @@ async def delete(
         freed_gb=entry.size_gb,
         unloaded=unloaded,
     )
+
+
+async def named(
+    ctx: "Context", model: str, service: str | None, node: str | None
+) -> tuple[ServiceSpec, ModelEntry]:
+    """Return the one model of this name and the service that has it; see `delete`."""
+    specs = services_named(ctx.parts.services, service, node)
+    listed = await list_models(ctx, specs)
+    entry = _one([m for m in listed.models if matches(m, model)], model, listed.notes)
+    return next(s for s in specs if s.name == entry.service), entry
 
 
 def _one(found: list[ModelEntry], model: str, notes: list[str]) -> ModelEntry:

@@ -10,6 +10,7 @@ from nebula.tool.context import Context
 from nebula.tool.definition import Effect, EffectKind, tool
 from tools.models import fetching, hubs, inventory, removal
 from tools.models.places import services_named
+from tools.models.previews import delete_preview, delete_versions
 from tools.models.reference import Source
 from tools.models.schemas import (
     DeleteReport,
@@ -217,6 +218,8 @@ async def models_download(
         "node": Kind.NODE,
         "force": Kind.CHOICE,
     },
+    preview=delete_preview,
+    versions=delete_versions,
     timeout=120.0,
     says=[
         "(delete|remove|uninstall) [the] model {model} [(from|of) {service}] [on {node}]",

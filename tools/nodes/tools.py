@@ -18,6 +18,7 @@ from nebula.tool.context import Context
 from nebula.tool.definition import Audience, Effect, EffectKind, tool
 from node.protocol import DEFAULT_PORT, TaskRequest
 from tools.nodes import service
+from tools.nodes.previews import command_preview, command_versions
 from tools.nodes.schemas import (
     BootstrapScript,
     CommandDone,
@@ -129,6 +130,9 @@ def _gpu_need(given: Any) -> GpuNeed | None:
     gpu=_gpu_need,
     outside=True,
     selectors={"node": Kind.NODE, "command": Kind.WORDS, "args": Kind.WORDS},
+    critical=True,
+    preview=command_preview,
+    versions=command_versions,
     rest="POST /nodes/{node}/commands",
     says=["run [the command] {command} on [the (machine|node)] {node}"],
     examples=[

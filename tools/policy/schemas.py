@@ -1,10 +1,13 @@
 """What the policy tools answer."""
 
+import json
 from datetime import datetime
 
 from pydantic import BaseModel
 
 from nebula.policy.ask import Level, Verdict
+from nebula.tool.grants import StandingGrant
+from nebula.tool.render import escape
 from nebula.tool.result import Block, Markdown, Result, Table
 
 
@@ -98,3 +101,56 @@ class Switched(Result):
                 )
             ]
         return [Markdown(text="Going on: what changes something may run again.")]
+
+
+class GrantList(Result):
+    """Standing grants, and offers of them."""
+
+    grants: list[StandingGrant]
+
+    def render(self) -> list[Block]:
+        """Show a table, or that there are none."""
+        if not self.grants:
+            return [Markdown(text="There are no standing grants: a person is asked each time.")]
+        columns = ["id", "tool", "with", "whose", "state", "until", "runs", "why it ended"]
+        return [Table(columns=columns, rows=[_row(each) for each in self.grants])]
+
+
+class GrantChange(Result):
+    """A standing grant after somebody's word about it."""
+
+    grant: StandingGrant
+
+    def render(self) -> list[Block]:
+        """Say what holds now."""
+        grant = self.grant
+        what = (
+            f"{escape(grant.tool)} with {escape(_with(grant))} for {escape(grant.principal_name)}"
+        )
+        if grant.state == "active" and grant.expires_at is not None:
+            return [
+                Markdown(text=f"Runs without asking until {grant.expires_at:%Y-%m-%d}: {what}.")
+            ]
+        return [
+            Markdown(text=f"A person is asked each time: {what}. {escape(grant.ended_because)}")
+        ]
+
+
+def _row(grant: StandingGrant) -> list[str]:
+    until = "" if grant.expires_at is None else f"{grant.expires_at:%Y-%m-%d}"
+    who, because = grant.principal_name, grant.ended_because
+    return [
+        grant.id,
+        grant.tool,
+        _with(grant),
+        who,
+        grant.state,
+        until,
+        str(grant.uses),
+        because,
+    ]
+
+
+def _with(grant: StandingGrant) -> str:
+    said = (f"{name}={json.dumps(v, ensure_ascii=False)}" for name, v in grant.selectors.items())
+    return ", ".join(said) or "no arguments"

@@ -11,7 +11,16 @@ from nebula.policy.selectors import Kind
 from nebula.tool.context import Context
 from nebula.tool.definition import Audience, Effect, EffectKind, tool
 from nebula.tool.usage import used_today
-from tools.policy.schemas import Answer, Explanation, LimitUse, PolicyStatus, Switched
+from tools.policy import grants
+from tools.policy.schemas import (
+    Answer,
+    Explanation,
+    GrantChange,
+    GrantList,
+    LimitUse,
+    PolicyStatus,
+    Switched,
+)
 
 
 @tool(
@@ -107,6 +116,62 @@ async def policy_resume(ctx: Context) -> Switched:
     """Let side effects happen again."""
     await ctx.parts.judge.pause.release(ctx.principal.name)
     return Switched(paused=False, by=ctx.principal.name)
+
+
+@tool(
+    effect=Effect.READ,
+    rest="GET /policy/grants",
+    says=["(list|show) [the|my] [standing] grants", "what may [jarvis] do without asking"],
+    examples=["which standing grants are there?", "what did I allow for good?"],
+)
+async def policy_list_grants(
+    ctx: Context,
+    ended: Annotated[bool, Field(description="Also those that are over")] = False,
+) -> GrantList:
+    """List what may run without a person asked each time, and what has earned that by now."""
+    found = await ctx.parts.judge.grants.list(ended=ended)
+    return GrantList(grants=[each for each in found if grants.sees(ctx.principal, each)])
+
+
+@tool(
+    effect=Effect.WRITE,
+    kind=EffectKind.CHECK_THEN_ACT,
+    permission="policy:admin",
+    audience=Audience.HUMAN,
+    selectors={"offer": Kind.ID, "days": Kind.NUMBER},
+    rest="POST /policy/grants/{offer}",
+    says=["(give|accept) [the] [standing] grant {offer}"],
+    examples=["stop asking me about this one", "allow it for a month"],
+)
+async def policy_grant(
+    ctx: Context,
+    offer: Annotated[str, Field(description="The offer's id, gra_…", min_length=1, max_length=60)],
+    days: Annotated[int, Field(description="How long it lasts", ge=1, le=365)] = 30,
+) -> GrantChange:
+    """Let calls run for a while without asking, where five confirmed runs have earned that.
+
+    Exactly these values, for exactly this person; void after outside text, and one bad run ends it.
+    """
+    return GrantChange(grant=await grants.give(ctx, offer, days))
+
+
+@tool(
+    effect=Effect.WRITE,
+    kind=EffectKind.CHECK_THEN_ACT,
+    audience=Audience.HUMAN,
+    selectors={"grant": Kind.ID},
+    while_paused=True,
+    rest="DELETE /policy/grants/{grant}",
+    says=["(revoke|withdraw|decline|end) [the] [standing] grant {grant}"],
+    examples=["ask me again from now on", "that run was bad, take the permission away"],
+)
+async def policy_revoke_grant(
+    ctx: Context,
+    grant: Annotated[str, Field(description="Its id, gra_…", min_length=1, max_length=60)],
+    why: Annotated[str, Field(description="What was wrong", max_length=500)] = "",
+) -> GrantChange:
+    """Withdraw a standing grant at once, or decline the offer of one."""
+    return GrantChange(grant=await grants.end(ctx, grant, why))
 
 
 def _answer(role: str, surface: str, case: str, decision: Decision) -> Answer:

@@ -9,6 +9,7 @@ from nebula.policy.selectors import Kind
 from nebula.tool.context import Context
 from nebula.tool.definition import Effect, EffectKind, tool
 from tools.services import service as rules
+from tools.services.previews import deploy_preview, deploy_versions
 from tools.services.schemas import Deployed, ServiceAction, ServiceEntry, ServiceList, ServiceLog
 
 ServiceName = Annotated[
@@ -167,6 +168,8 @@ async def services_logs(
     kind=EffectKind.CHECK_THEN_ACT,
     background=True,
     selectors={"service": Kind.SERVICE, "node": Kind.NODE},
+    preview=deploy_preview,
+    versions=deploy_versions,
     outside=True,
     rest="POST /services/deploy",
     says=[

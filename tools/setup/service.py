@@ -104,8 +104,8 @@ async def apply(
     old = _read(before, setting)
     return Applied(
         setting=setting,
-        before=_shown(setting, old),
-        after=_shown(setting, value),
+        before=shown_value(setting, old),
+        after=shown_value(setting, value),
         file=str(path),
         backup=str(backup or ""),
         next_step=_RESTART if setting in _ENV else _AT_ONCE,
@@ -118,14 +118,19 @@ async def take_back(place: Place, services: ServiceDirectory, setting: Setting) 
     Raises:
         Conflict: when no backup holds another value.
     """
+    return await apply(place, services, setting, await earlier_value(place, setting))
+
+
+async def earlier_value(place: Place, setting: Setting) -> str | None:
+    """Return what taking back would set, None for taking it out; raises Conflict."""
     path = place.file(setting)
     now = await asyncio.to_thread(read_value, place, setting)
     for copy in await asyncio.to_thread(files.backups, path, place.backups):
         earlier = _read(await asyncio.to_thread(files.read, copy), setting)
         if earlier != now:
-            return await apply(place, services, setting, earlier)
+            return earlier
     if now is not None and setting in _ENV:
-        return await apply(place, services, setting, None)
+        return None
     raise Conflict(f"There is no earlier value of {setting} to go back to")
 
 
@@ -165,7 +170,8 @@ def _changed(text: str, setting: Setting, value: str | None) -> str:
     return files.with_map_address(text, setting.value, value)
 
 
-def _shown(setting: Setting, value: str | None) -> str:
+def shown_value(setting: Setting, value: str | None) -> str:
+    """Return a value as people may see it."""
     if value is None:
         return ""
     return "(hidden)" if setting in SECRET else value

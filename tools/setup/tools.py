@@ -9,6 +9,7 @@ from nebula.policy.selectors import Kind
 from nebula.tool.context import Context
 from nebula.tool.definition import Effect, EffectKind, tool
 from tools.setup.checks import look
+from tools.setup.previews import apply_preview, apply_versions
 from tools.setup.schemas import Applied, Setting, SetupReport
 from tools.setup.service import SECRET, Place, answers, apply, checked, take_back
 
@@ -42,6 +43,8 @@ async def setup_check(ctx: Context) -> SetupReport:
     kind=EffectKind.IDEMPOTENT,
     permission="setup:admin",
     selectors={"setting": Kind.CHOICE, "value": Kind.PLACE},
+    preview=apply_preview,
+    versions=apply_versions,
     confirm=True,
     rest="POST /setup",
     says=[

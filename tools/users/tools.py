@@ -14,6 +14,14 @@ from nebula.errors import InvalidInput
 from nebula.policy.selectors import Kind
 from nebula.tool.context import Context
 from nebula.tool.definition import Effect, EffectKind, tool
+from tools.users.previews import (
+    create_preview,
+    delete_preview,
+    modules_preview,
+    name_versions,
+    update_preview,
+    user_versions,
+)
 from tools.users.schemas import RoleChange, RoleFeatures, UserChange, UserEntry, UserList
 
 AnyUser = Annotated[str, Field(description="The user's name or id", min_length=1, max_length=64)]
@@ -39,6 +47,9 @@ async def users_list(ctx: Context) -> UserList:
     kind=EffectKind.CHECK_THEN_ACT,
     permission="users:admin",
     selectors={"name": Kind.PERSON, "role": Kind.CHOICE},
+    critical=True,
+    preview=create_preview,
+    versions=name_versions,
     rest="POST /users",
     says=["(create|add) [a] user {name} as {role}", "invite {name} as {role}"],
     examples=["add bob as a viewer", "make an account for my moderator"],
@@ -64,6 +75,9 @@ async def users_create(
     kind=EffectKind.IDEMPOTENT,
     permission="users:admin",
     selectors={"user": Kind.PERSON, "role": Kind.CHOICE, "enabled": Kind.CHOICE},
+    critical=True,
+    preview=update_preview,
+    versions=user_versions,
     rest="PATCH /users/{user}",
     says=["make [user] {user} [a|an] {role}", "(change|set) [the] role of {user} to {role}"],
     examples=["lock bob's account", "give ada administrator rights"],
@@ -89,6 +103,9 @@ async def users_update(
     kind=EffectKind.CHECK_THEN_ACT,
     permission="users:admin",
     selectors={"user": Kind.PERSON},
+    critical=True,
+    preview=delete_preview,
+    versions=user_versions,
     rest="DELETE /users/{user}",
     says=["(delete|remove) [the] user {user}"],
     examples=["remove bob's account", "delete the user carol for good"],
@@ -103,6 +120,8 @@ async def users_delete(ctx: Context, user: AnyUser) -> UserChange:
     kind=EffectKind.IDEMPOTENT,
     permission="users:admin",
     selectors={"role": Kind.CHOICE, "features": Kind.CHOICE},
+    critical=True,
+    preview=modules_preview,
     rest="PUT /users/modules/{role}",
     says=["(show|give) [the] role {role} (every feature|all features)"],
     examples=["let viewers see only gpu and knowledge", "hide the deploy feature from clients"],

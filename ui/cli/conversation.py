@@ -152,9 +152,11 @@ class ServerConversation(_Deciding):
         self, http: "httpx.AsyncClient", database: "Database", events: "Events", who: "Principal"
     ) -> None:
         """Take a client that carries the terminal's key, and the server's database."""
+        from nebula.auth.service import Auth
         from nebula.tool.approvals import Approvals
 
-        super().__init__(Approvals(database, events, read_settings()), who)
+        settings = read_settings()
+        super().__init__(Approvals(database, events, settings, Auth(database, settings)), who)
         self._http = http
         self._database = database
         self._job_events = events

@@ -34,7 +34,7 @@ async def list_approvals(*, state: str, as_json: bool) -> None:
     from nebula.tool.approvals import Approvals
 
     async with people() as (auth, database), Events(database) as events:
-        approvals = Approvals(database, events, read_settings())
+        approvals = Approvals(database, events, read_settings(), auth)
         wanted = None if state == "all" else state
         found = await approvals.list(await operator(auth), state=wanted)
     if as_json:
@@ -64,7 +64,7 @@ async def show_approval(approval_id: str, *, as_json: bool) -> None:
     from nebula.tool.approvals import Approvals
 
     async with people() as (auth, database), Events(database) as events:
-        approvals = Approvals(database, events, read_settings())
+        approvals = Approvals(database, events, read_settings(), auth)
         card = await approvals.get(approval_id, await operator(auth))
     if as_json:
         write_json(card)
@@ -80,7 +80,7 @@ async def decide_approval(approval_id: str, answer: Answer, comment: str, *, as_
     from nebula.tool.approvals import Approvals
 
     async with people() as (auth, database), Events(database) as events:
-        approvals = Approvals(database, events, read_settings())
+        approvals = Approvals(database, events, read_settings(), auth)
         decided = await approvals.decide(
             approval_id,
             decision=answer,

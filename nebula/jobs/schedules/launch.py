@@ -5,21 +5,21 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from nebula.auth.grant import Grant
 from nebula.auth.principal import Caller, Principal, Role, Surface
-from nebula.errors import InvalidInput, NotAuthenticated, NotFound, PermissionDenied
+from nebula.errors import InvalidInput, NebulaError, NotAuthenticated, NotFound, PermissionDenied
 from nebula.jobs.schedules.schedule import Schedule, Tick, TickState
 from nebula.jobs.schedules.ticker import Outcome, Ticker
 from nebula.policy.ask import Verdict
 from nebula.secrets.references import References, Versions, pinned
 from nebula.tool.arguments import problems
+from nebula.tool.asking import Asking, Request
 from nebula.tool.definition import AnyTool
-from nebula.tool.envelope import envelope, envelope_sha256
 
 if TYPE_CHECKING:
     from nebula.app import Parts
@@ -42,6 +42,7 @@ class Launcher:
     def __init__(self, parts: "Parts") -> None:
         """Take the parts that a tick reaches."""
         self._parts = parts
+        self._asking = Asking(parts)
 
     async def launch(self, session: AsyncSession, schedule: Schedule, due: datetime) -> Outcome:
         """Submit the job of a tick in the tick's transaction, or put it before a person."""
@@ -55,9 +56,8 @@ class Launcher:
             return Outcome(TickState.REFUSED, problem=decision.reason)
         if decision.verdict is not Verdict.ALLOW:
             # Its own transaction: asked again under the same call id, it is the same question.
-            body = self._envelope(tick)
-            approval = await self._parts.approvals.ask(
-                tick.tool, body, tick.caller, tick.call_id, decision.reason
+            approval = await self._asking.ask(
+                Request(tick.tool, tick.values, tick.caller, tick.call_id, decision, tick.secrets)
             )
             return Outcome(TickState.PROPOSED, approval_id=approval.id)
         return await self._submit(session, schedule, tick)
@@ -73,28 +73,22 @@ class Launcher:
         approval = await approvals.of_call(due.caller.principal.id, due.call_id)
         if approval is None or approval.state == "pending":
             return None
-        judge = self._parts.judge
-        body = self._envelope(due)
-        if approval.state != "approved" or approval.sha256 != envelope_sha256(body):
+        if approval.state != "approved":
             said = f": {approval.comment}" if approval.comment else "."
             problem = f"The approval was {approval.state.replace('_', ' ')}{said}"
             return Outcome(TickState.REFUSED, problem=problem)
-        decision = await judge.decide(due.tool, due.values, due.caller)
+        decision = await self._parts.judge.decide(due.tool, due.values, due.caller)
         if decision.verdict is Verdict.BLOCK:
             return Outcome(TickState.REFUSED, problem=decision.reason)
+        try:
+            await self._asking.answered(
+                Request(due.tool, due.values, due.caller, due.call_id, decision, due.secrets)
+            )
+        except NebulaError as error:
+            return Outcome(TickState.REFUSED, problem=str(error))
         await approvals.use(session, approval)
         covered = replace(due, values=pinned(due.values, due.secrets))
         return await self._submit(session, schedule, covered)
-
-    def _envelope(self, due: _Due) -> dict[str, Any]:
-        return envelope(
-            due.tool,
-            due.values,
-            due.caller,
-            due.call_id,
-            policy=self._parts.judge.version,
-            secrets=due.secrets,
-        )
 
     async def _submit(self, session: AsyncSession, schedule: Schedule, due: _Due) -> Outcome:
         job = await self._parts.jobs.submit(

@@ -73,7 +73,7 @@ class Lab:
         with pytest.raises(ApprovalRequired) as waiting:
             await run(tool, arguments, caller=caller, call_id=call_id)
         await self.app.parts.approvals.decide(
-            waiting.value.approval_id, decision="approve", by=who, surface=Surface.REST
+            waiting.value.approval_id, decision="approve", by=who, surface=Surface.TERMINAL
         )
         return await run(tool, arguments, caller=caller, call_id=call_id)
 

@@ -84,15 +84,14 @@ async def test_nodes_run_command_says_when_the_machine_is_away_or_does_not_allow
     lab: Lab, developer: Principal
 ) -> None:
     agent = await lab.agent(commands=COMMANDS)
-    job = await lab.job(developer, "nodes_run_command", node="pc", command="rm")
-    assert job.state is JobState.FAILED and job.error is not None
-    assert "no command 'rm'" in str(job.error["detail"])
+    with pytest.raises(NotFound, match="does not allow a command 'rm'"):
+        await lab.call(developer, "nodes_run_command", node="pc", command="rm")
     job = await lab.job(developer, "nodes_run_command", node="pc", command="count", args=["x"])
     assert job.error is not None and "no arguments" in str(job.error["detail"])
     agent.kill()
-    job = await lab.job(developer, "nodes_run_command", node="pc", command="count")
-    assert job.state is JobState.FAILED and job.error is not None
-    assert job.error["code"] == "upstream_unavailable"
+    with pytest.raises(UpstreamUnavailable):
+        await lab.call(developer, "nodes_run_command", node="pc", command="count")
+    assert await lab.app.parts.approvals.list(developer) == []
 
 
 async def test_a_command_whose_program_is_not_there_has_failed(

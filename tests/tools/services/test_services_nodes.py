@@ -203,8 +203,8 @@ async def test_services_deploy_ai_with_files_or_machine_away_fails_and_leaves_no
     assert any("not what was published" in x for x in await lab.log(developer, job.id))
     assert left(agent) == []
     agent.kill()
-    job = await lab.job(developer, "services_deploy_ai", service="tiny", node="pc")
-    assert job.error is not None and job.error["code"] == "upstream_unavailable"
+    with pytest.raises(UpstreamUnavailable):
+        await lab.call(developer, "services_deploy_ai", service="tiny", node="pc")
 
 
 async def test_what_is_installed_but_never_answers_is_removed_again(
@@ -224,6 +224,6 @@ async def test_disk_card_and_the_owners_word_are_checked_before_anything_is_fetc
     agent = await tiny(disk_gb=10_000_000, vram_gb=0)
     job = await lab.job(developer, "services_deploy_ai", service="tiny", node="pc")
     assert job.error is not None and "of disk" in str(job.error["detail"])
-    job = await lab.job(developer, "services_deploy_ai", service="ollama", node="pc")
-    assert job.error is not None and "does not install 'ollama'" in str(job.error["detail"])
+    with pytest.raises(NotFound, match="does not install 'ollama'"):
+        await lab.call(developer, "services_deploy_ai", service="ollama", node="pc")
     assert agent.journal("accepted") == []

@@ -31,7 +31,7 @@ async def approved(app: App, who: Principal, name: str, arguments: dict[str, Any
     with pytest.raises(ApprovalRequired) as waiting:
         await app.executor.execute(name, arguments, caller=caller, call_id=call_id)
     await app.parts.approvals.decide(
-        waiting.value.approval_id, decision="approve", by=who, surface=Surface.REST
+        waiting.value.approval_id, decision="approve", by=who, surface=Surface.TERMINAL
     )
     return await app.executor.execute(name, arguments, caller=caller, call_id=call_id)
 

@@ -1,0 +1,1 @@
+"""The approval corpus: ways to make something run that nobody approved, and what ran."""
