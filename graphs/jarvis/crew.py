@@ -105,6 +105,14 @@ class Crew:
         """Return who would answer now: provider:model, or "command" when there is no model."""
         return await self._thinks(self.roster.supervisor.tier)
 
+    async def sees(self) -> bool:
+        """Say whether a model sees pictures, and another one thinks about what it saw."""
+        return COMMAND not in {await self._thinks("vision"), await self.thinks()}
+
+    def eyes(self, caller: Caller) -> BaseChatModel:
+        """Return the model that sees."""
+        return self._router.model("vision", caller=caller)
+
     async def _thinks(self, tier: str) -> str:
         found = await self._router.candidates(tier)
         return f"{found[0].place.name}:{found[0].model}" if found else COMMAND

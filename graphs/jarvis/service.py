@@ -68,19 +68,27 @@ class Jarvis:
         """Take a message and yield its turn's events, from `session` to `done`.
 
         Raises:
-            InvalidInput: for an empty message.
+            InvalidInput: for an empty message, or a picture that no model could see.
             TooLarge: for one that is too long.
             NotFound: when the session is not the caller's.
         """
         # A secret that somebody pastes goes into no transcript.
         typed = hide(_checked(text))
         said = hide(with_attachments(typed, attachments))
+        pictures = tuple(each for each in attachments if each.is_picture)
+        if pictures and not await self._runner.sees():
+            raise InvalidInput(
+                f"{pictures[0].name} is a picture, and no model here sees pictures",
+                hint="Pull one that does (ollama pull llama3.2-vision) or set "
+                "JARVIS_MODEL_VISION, e.g. to openai:gpt-4o-mini.",
+            )
         if attachments:
             caller = replace(caller, labels=caller.labels | {Label.OUTSIDE})
         async with self._door:
             turn = await self._turns.begin(caller, said, session_id)
         caller = await self._effective(replace(caller, session_id=turn.session_id, by_model=False))
-        stream = self._start(Running(TurnStream(turn, caller.principal.id), caller, said, typed))
+        mine = TurnStream(turn, caller.principal.id)
+        stream = self._start(Running(mine, caller, said, typed, pictures))
         async for event in stream.read():
             yield event
 

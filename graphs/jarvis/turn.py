@@ -15,9 +15,11 @@ from langgraph.types import Command
 
 from graphs.context import Meter, TurnContext, as_agent, joined, typed
 from graphs.events import ApprovalEvent, DoneEvent, ErrorEvent, SessionEvent, StepEvent
+from graphs.jarvis.attachments import Attachment
 from graphs.jarvis.broadcast import Broadcast
 from graphs.jarvis.crew import COMMAND, Crew
 from graphs.jarvis.delegate import tool_name
+from graphs.jarvis.pictures import seen
 from graphs.jarvis.plan import NAME as PLAN
 from graphs.jarvis.repair import message_id, repairs
 from graphs.jarvis.selection import has_several_steps, is_question
@@ -50,6 +52,7 @@ class Running:
     """What the person said; empty when the turn goes on after approvals."""
     typed: str = ""
     """Of that, what they typed themselves: no attachment."""
+    pictures: Sequence[Attachment] = ()
     model: str = ""
     """Who thinks, as it looked when the turn began."""
     meter: Meter = field(default_factory=Meter)
@@ -91,6 +94,10 @@ class TurnRunner:
             stream.emit(ErrorEvent(error=InternalError(reference).payload()))
         await _uninterrupted(self._finish(running, ending))
 
+    async def sees(self) -> bool:
+        """Say whether pictures may come with a message now."""
+        return await self._crew.sees()
+
     async def withdraw(self, caller: Caller, session_id: str) -> None:
         """Close the session's open questions: the person went on without an answer."""
         pending = await self._approvals.list(caller.principal, session_id=session_id)
@@ -123,6 +130,8 @@ class TurnRunner:
 
     async def _work(self, running: Running) -> Ending:
         turn = running.stream.turn
+        if running.pictures:
+            await self._look(running)
         work, context = await (self._begin(running) if running.said else self._go_on(running))
         result = await self._crew.graph.ainvoke(
             work, _thread(turn.session_id), context=context, durability="exit"
@@ -135,6 +144,15 @@ class TurnRunner:
             return "answered"
         await self._ask(running, [interrupt.value["approval_id"] for interrupt in interrupts])
         return "waiting"
+
+    async def _look(self, running: Running) -> None:
+        """Let a model that sees say what the message's pictures show."""
+        stream, names = running.stream, [each.shown_name for each in running.pictures]
+        step = {"id": f"{stream.turn.id}-look", "name": f"Looking at {', '.join(names)}"}
+        stream.emit(StepEvent(**step, status="running"))
+        eyes = self._crew.eyes(running.caller)
+        running.said = await seen(eyes, running.said, running.pictures, running.meter)
+        stream.emit(StepEvent(**step, status="done"))
 
     async def _in_line(self, running: Running) -> None:
         """Wait, visibly, until the session's earlier turns are over."""

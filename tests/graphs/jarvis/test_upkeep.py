@@ -140,12 +140,15 @@ async def test_an_attached_text_is_read_along_as_text_from_outside(
 async def test_bad_messages_are_refused_before_a_turn_begins(
     settings: Settings, ada: Caller
 ) -> None:
-    picture = Attachment(name="a.png", media_type="image/png", content=b"x")
+    sound = Attachment(name="a.wav", media_type="audio/wav", content=b"x")
+    huge = Attachment(name="a.png", media_type="image/png", content=b"x" * (8 * 2**20 + 1))
     async with lab(settings, script()) as world:
         with pytest.raises(InvalidInput):
             await say(world.jarvis, ada, " \x00 ")
         with pytest.raises(TooLarge):
             await say(world.jarvis, ada, "x" * 200_000)
-        with pytest.raises(InvalidInput, match="not a text file"):
-            await say(world.jarvis, ada, "look at this", attachments=[picture])
+        with pytest.raises(InvalidInput, match="neither a text file nor a picture"):
+            await say(world.jarvis, ada, "listen to this", attachments=[sound])
+        with pytest.raises(TooLarge, match="8 MiB"):
+            await say(world.jarvis, ada, "look at this", attachments=[huge])
         assert await world.jarvis.sessions.list(ada.principal) == []
