@@ -174,7 +174,7 @@ async def _answer(
     except BaseException:
         await feed.close()
         raise
-    guard = partial(open_.app.parts.auth.current, who.principal)
+    guard = partial(open_.app.parts.auth.unchanged, who.principal)
     return EventStream("chat", feed, _frame, guard)
 
 

@@ -51,7 +51,7 @@ async def follow_events(
 
     mine, all_of_them = {None, principal.id}, principal.can("events:admin")
     feed = Feed(*(parts.events.batches(name, at) for name, at in list(places.items())), ahead=4)
-    return EventStream("events", feed, encode, partial(parts.auth.current, principal))
+    return EventStream("events", feed, encode, partial(parts.auth.unchanged, principal))
 
 
 def frames_for(batch: Batch, mine: Collection[str | None], all_of_them: bool) -> bytes:

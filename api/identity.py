@@ -1,5 +1,8 @@
 """Who is asking: an API key, or the session cookie of a browser."""
 
+from collections.abc import Iterable
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -7,10 +10,11 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection, Request
 
 from api.doors import Doors, doors_of
+from nebula.auth.cookies import cookie_name
 from nebula.auth.principal import Caller, Principal, Surface
 from nebula.errors import NotAuthenticated, PermissionDenied
 
-COOKIE = "jarvis_session"
+Network = IPv4Network | IPv6Network
 LOOPBACK = frozenset({"127.0.0.1", "::1"})
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -76,6 +80,9 @@ def require_same_origin(connection: HTTPConnection) -> None:
         PermissionDenied: when the Origin is missing or another site's.
     """
     origin = connection.headers.get("origin", "")
+    site = connection.headers.get("sec-fetch-site", "")
+    if site and site not in {"same-origin", "none"}:
+        origin = "null"  # the browser itself says that another site asks
     if not origin:
         # Old browsers send only a Referer with same-origin forms.
         referer = urlsplit(connection.headers.get("referer", ""))
@@ -100,13 +107,44 @@ def same_origin(origin: str, connection: HTTPConnection) -> bool:
 
 
 def client_address(connection: HTTPConnection) -> str:
-    """Return where a request comes from: past a reverse proxy on this machine, if there is one."""
-    direct = connection.client.host if connection.client else ""
-    forwarded = connection.headers.get("x-forwarded-for", "")
-    if direct in LOOPBACK and forwarded:
-        # The last entry is the one our own proxy wrote; those before it may be made up.
-        return forwarded.rpartition(",")[2].strip()
-    return direct
+    """Return where a request comes from: past the reverse proxies that the operator named."""
+    address = connection.client.host if connection.client else ""
+    trusted = trusted_networks(doors_of(connection).app.parts.settings.trusted_proxies)
+    forwarded = connection.headers.get("x-forwarded-for", "").split(",")
+    # From the right: each proxy adds whom it saw, and what stands before ours may be made up.
+    while forwarded and _is_one_of(address, trusted):
+        before = forwarded.pop().strip()
+        if not before:
+            break
+        address = before
+    return address
+
+
+@lru_cache(maxsize=8)
+def trusted_networks(listed: str) -> tuple[Network, ...]:
+    """Read the networks of trusted proxies; ValueError names one that is none."""
+    return tuple(
+        ip_network(each.strip(), strict=False) for each in listed.split(",") if each.strip()
+    )
+
+
+def _is_one_of(address: str, networks: Iterable[Network]) -> bool:
+    try:
+        known = ip_address(address)
+    except ValueError:
+        return False
+    return any(known in network for network in networks)
+
+
+def session_token(connection: HTTPConnection) -> str:
+    """Return the sign-in's token that a browser brought, if any."""
+    return connection.cookies.get(session_cookie(connection), "")
+
+
+def session_cookie(connection: HTTPConnection) -> str:
+    """Return the name of the cookie that holds a sign-in here."""
+    public_url = doors_of(connection).app.parts.settings.public_url
+    return cookie_name(connection.url.scheme, public_url)
 
 
 async def _by_key(connection: HTTPConnection, doors: Doors) -> Principal | None:
@@ -115,7 +153,7 @@ async def _by_key(connection: HTTPConnection, doors: Doors) -> Principal | None:
 
 
 async def _by_cookie(connection: HTTPConnection, doors: Doors) -> Principal | None:
-    token = connection.cookies.get(COOKIE)
+    token = session_token(connection)
     if not token:
         return None
     principal = await doors.app.parts.auth.principal_for_session(token)

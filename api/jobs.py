@@ -58,7 +58,7 @@ async def follow_job(
     job = await parts.jobs.get(job_id, principal)  # NotFound when it is somebody else's
     place = _place(request.headers.get("last-event-id") or after)
     feed = Feed(_frames(parts, principal, job, place))
-    return EventStream("job", feed, bytes, partial(parts.auth.current, principal))
+    return EventStream("job", feed, bytes, partial(parts.auth.unchanged, principal))
 
 
 async def _frames(

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.metrics import observe_request
 from api.problems import BadRequest, crash, problem
+from nebula.auth.cookies import is_secure
 from nebula.errors import TooLarge
 
 log = structlog.get_logger("access")
@@ -24,6 +25,9 @@ _HEADERS = {
     "Referrer-Policy": "same-origin",
     "X-Frame-Options": "SAMEORIGIN",
     "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Permitted-Cross-Domain-Policies": "none",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(self), payment=(), usb=()",
     # Looking a link's host up before anybody clicks tells that host's name servers of it.
     "X-DNS-Prefetch-Control": "off",
 }
@@ -34,21 +38,26 @@ _MACHINE_CSP = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; for
 class RequestFrame:
     """Gives each request an id, logs it, and adds headers to its answer."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        """Wrap an application."""
+    def __init__(self, app: ASGIApp, public_url: str = "") -> None:
+        """Wrap an application that people reach by a public address."""
         self._app = app
+        self._public_url = public_url
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        await _Request(self._app, scope, receive, send).serve()
+        secure = is_secure(scope.get("scheme", ""), self._public_url)
+        await _Request(self._app, scope, receive, send, secure=secure).serve()
 
 
 class _Request:
-    def __init__(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, app: ASGIApp, scope: Scope, receive: Receive, send: Send, *, secure: bool
+    ) -> None:
         self._app, self._scope, self._receive, self._send = app, scope, receive, send
+        self._secure = secure
         self._id = _id_of(scope)
         self._status = 0
         scope.setdefault("state", {})["request_id"] = self._id
@@ -75,7 +84,7 @@ class _Request:
             if self._scope["path"].startswith(_MACHINE):
                 headers.setdefault("Content-Security-Policy", _MACHINE_CSP)
                 headers.setdefault("Cache-Control", "no-store")
-            if self._scope.get("scheme") == "https":
+            if self._secure:
                 headers.setdefault("Strict-Transport-Security", "max-age=31536000")
         await self._send(message)
 

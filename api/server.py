@@ -86,7 +86,7 @@ def create_server(
     server.router.routes.append(Route("/api", _to_docs))
     server.mount("/api", api)
     server.add_middleware(BodyLimit, most=settings.max_body_bytes)
-    server.add_middleware(RequestFrame)
+    server.add_middleware(RequestFrame, public_url=settings.public_url)
     return server
 
 

@@ -1,21 +1,30 @@
 """Signing in and out, one's own sign-ins and API keys, and links for others."""
 
+from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from api.bodies import json_body, takes
-from api.doors import Open
-from api.identity import COOKIE, Person, Who, client_address, require_same_origin
+from api.doors import Doors, Open
+from api.identity import (
+    Person,
+    Who,
+    client_address,
+    require_same_origin,
+    session_cookie,
+    session_token,
+)
 from api.pages import link_page
+from nebula.auth.cookies import COOKIE
 from nebula.auth.keys import ApiKey, NewKey
 from nebula.auth.logins import Login, SignIn
 from nebula.auth.principal import Principal, Role
-from nebula.errors import NotAuthenticated, PermissionDenied
+from nebula.errors import NotAuthenticated, NotFound, PermissionDenied
 
 router = APIRouter(prefix="/auth", tags=["sign-in"])
 
@@ -105,6 +114,7 @@ async def sign_in(
     done = await open_.app.parts.auth.sign_in(
         body.name, body.password, device=_device(request), address=client_address(request)
     )
+    await _end_former(request, open_)
     return _with_cookie(request, done, _signed_in(done))
 
 
@@ -130,13 +140,14 @@ async def use_link(token: str, request: Request, open_: Open) -> Response:
         if html:
             return link_page(error=error)
         raise
+    await _end_former(request, open_)
     answer = RedirectResponse("/", 303) if html else _signed_in(done)
     return _with_cookie(request, done, answer)
 
 
 @router.post("/sign-out")
 async def sign_out(
-    who: Person, open_: Open, everywhere: Annotated[bool, Query()] = False
+    request: Request, who: Person, open_: Open, everywhere: Annotated[bool, Query()] = False
 ) -> JSONResponse:
     """End this sign-in, or all of yours."""
     logins = open_.app.parts.auth.logins
@@ -145,7 +156,8 @@ async def sign_out(
     else:
         await logins.end(who.principal.login_id or "", user_id=who.principal.id)
     answer = JSONResponse(Done().model_dump())
-    answer.delete_cookie(COOKIE, path="/")
+    name = session_cookie(request)
+    answer.delete_cookie(name, path="/", secure=name != COOKIE, httponly=True, samesite="lax")
     return answer
 
 
@@ -231,19 +243,27 @@ async def create_link(
     return Link(url=await open_.app.parts.auth.sign_in_link(body.user))
 
 
+async def _end_former(request: Request, open_: Doors) -> None:
+    """End the sign-in that this browser had before: its cookie may have been put there."""
+    auth = open_.app.parts.auth
+    with suppress(NotAuthenticated, NotFound):
+        former = await auth.principal_for_session(session_token(request))
+        await auth.logins.end(former.login_id or "", user_id=former.id)
+
+
 def _signed_in(done: SignIn) -> JSONResponse:
     shown = SignedIn(user=_me(done.principal), expires_at=done.expires_at)
     return JSONResponse(shown.model_dump(mode="json"))
 
 
 def _with_cookie(request: Request, done: SignIn, answer: Response) -> Response:
-    settings = request.app.state.doors.app.parts.settings
+    name = session_cookie(request)
     answer.set_cookie(
-        COOKIE,
+        name,
         done.token,
         expires=done.expires_at,
         path="/",
-        secure="https" in {request.url.scheme, urlsplit(settings.public_url).scheme},
+        secure=name != COOKIE,
         httponly=True,
         samesite="lax",
     )

@@ -16,7 +16,7 @@ from nebula.errors import NebulaError
 T = TypeVar("T")
 
 HEARTBEAT = 15.0
-RECHECK = 1.0
+RECHECK = 0.4
 """How often, in seconds, an open stream asks whether its reader may still read."""
 
 _FULL = 256 * 1024

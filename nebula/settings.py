@@ -1,9 +1,10 @@
 """Settings of the whole program, read from the environment and `.env`."""
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -22,6 +23,10 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="The address the server binds to")
     port: int = Field(8420, description="The port the server binds to")
     public_url: str = Field("", description="The address people reach the server by")
+    trusted_proxies: str = Field(
+        "",
+        description="Addresses or networks whose X-Forwarded-For is believed, with commas between",
+    )
     log_format: Literal["console", "json"] = Field(
         "console", description="For people, or for machines"
     )
@@ -106,6 +111,13 @@ class Settings(BaseSettings):
     audit_anchor_minutes: float = Field(10.0, gt=0, description="Anchor after this long at most")
     audit_anchor_lines: int = Field(1000, ge=1, description="Anchor after so many lines at most")
     max_body_bytes: int = Field(32 * 1024 * 1024, description="The largest request body")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, listed: str) -> str:
+        for each in filter(None, map(str.strip, listed.split(","))):
+            ip_network(each, strict=False)
+        return listed
 
     @property
     def anchors(self) -> Path:

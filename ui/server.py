@@ -41,4 +41,10 @@ def mount_chat(server: "FastAPI", settings: Settings) -> None:
     mount_chainlit(server, str(Path(__file__).with_name("web.py")), path="/")
     mount = server.router.routes[-1]
     assert isinstance(mount, Mount)
-    mount.app = Gate(mount.app, who_is=door.who_is, mint=door.mint, policy=page_policy())
+    mount.app = Gate(
+        mount.app,
+        who_is=door.who_is,
+        mint=door.mint,
+        policy=page_policy(),
+        public_url=settings.public_url,
+    )

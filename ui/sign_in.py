@@ -8,9 +8,10 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
+from api.identity import session_cookie, session_token
+from nebula.auth.cookies import COOKIE
 from nebula.errors import NotFound
 from ui.chat import door, shell
-from ui.chat.gate import COOKIE
 
 router = APIRouter(include_in_schema=False)
 
@@ -18,7 +19,7 @@ router = APIRouter(include_in_schema=False)
 @router.get("/login")
 async def page(request: Request) -> Response:
     """Show the sign-in page, or go on to the chat when already signed in."""
-    token = request.cookies.get(COOKIE)
+    token = session_token(request)
     if token and await door.who_is(token):
         return RedirectResponse("/", status_code=303)
     return _page("sign_in.html")
@@ -27,7 +28,7 @@ async def page(request: Request) -> Response:
 @router.get("/confirm")
 async def confirm_page(request: Request) -> Response:
     """Ask a signed-in person for the password again, before what cannot be undone."""
-    token = request.cookies.get(COOKIE)
+    token = session_token(request)
     principal = await door.who_is(token) if token else None
     if principal is None:
         here = quote(f"{request.url.path}?{request.url.query}", safe="")
@@ -38,13 +39,14 @@ async def confirm_page(request: Request) -> Response:
 @router.post("/logout")
 async def sign_out(request: Request) -> Response:
     """End the sign-in behind the cookie; the chat's menu calls this address."""
-    token = request.cookies.get(COOKIE)
+    token = session_token(request)
     principal = await door.who_is(token) if token else None
     if principal is not None and principal.login_id is not None:
         with suppress(NotFound):  # another tab was faster
             await door.app().parts.auth.logins.end(principal.login_id, user_id=principal.id)
     answer = JSONResponse({"success": True})
-    answer.delete_cookie(COOKIE, path="/", httponly=True, samesite="lax")
+    name = session_cookie(request)
+    answer.delete_cookie(name, path="/", secure=name != COOKIE, httponly=True, samesite="lax")
     return answer
 
 

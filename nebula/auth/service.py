@@ -146,6 +146,17 @@ class Auth:
         present = await self._present(principal)
         return present if principal.frozen is None else present.narrowed(principal.frozen)
 
+    async def unchanged(self, principal: Principal) -> None:
+        """Let what a principal opened stay open only while their rights are what they were.
+
+        Raises:
+            NotAuthenticated: when their user, session or key was revoked since.
+            PermissionDenied: when they may do more or less than before.
+        """
+        present = await self.current(principal)
+        if (present.permissions, present.denied) != (principal.permissions, principal.denied):
+            raise PermissionDenied("Your rights have changed", hint="Connect again.")
+
     async def effective(self, caller: Caller) -> Principal:
         """Return what a caller may do now: their own rights, cut down by agent, door and session.
 

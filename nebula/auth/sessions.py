@@ -23,9 +23,9 @@ _OVERLAP = 10.0
 
 
 class SessionGrants:
-    """Narrowed conversations; every process learns of a change within a second.
+    """Narrowed conversations; every process learns of a change in less than a second.
 
-    One statement a second asks what changed, however many calls and conversations there are.
+    At most a few statements a second ask what changed, however many calls there are.
     """
 
     def __init__(self, db: Database) -> None:

@@ -9,9 +9,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from api.identity import COOKIE
 from api.server import create_server
 from nebula.app import App
+from nebula.auth.cookies import COOKIE
 from nebula.auth.principal import Role
 from nebula.settings import Settings
 from nebula.tool.registry import Registry

@@ -1,17 +1,20 @@
 """Signing in and out through the door, and what other sites cannot make a browser do."""
 
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from pydantic import ValidationError
 from sqlalchemy import text
 
-from api.identity import COOKIE
 from api.server import create_server
 from nebula.app import App
+from nebula.auth.cookies import COOKIE
 from nebula.auth.principal import Role
 from nebula.db.engine import Database
+from nebula.errors import NotAuthenticated
 from nebula.settings import Settings
 from tests.api.conftest import SITE, Door, opened
 
@@ -44,7 +47,15 @@ async def test_the_cookie_is_secure_behind_https(settings: Settings, wire: objec
             body = {"name": "ada", "password": PASSWORD}
             for origin in ("https://jarvis.example", SITE):
                 answer = await http.post("/api/auth/sign-in", json=body, headers={"Origin": origin})
-                assert "Secure" in answer.headers["set-cookie"]
+                cookie = answer.headers["set-cookie"]
+                assert cookie.startswith(f"__Host-{COOKIE}=")
+                assert "Secure" in cookie and "Path=/" in cookie and "Domain" not in cookie
+            assert answer.headers["strict-transport-security"] == "max-age=31536000"
+            token = cookie.partition("=")[2].partition(";")[0]
+            for name, status in ((f"__Host-{COOKIE}", 200), (COOKIE, 401)):
+                headers = {"Cookie": f"{name}={token}"}
+                http.cookies.clear()
+                assert (await http.get("/api/auth/me", headers=headers)).status_code == status
 
 
 @pytest.mark.parametrize("name", ["ada", "nobody", "\u202e", "' OR 1=1 --"])
@@ -64,9 +75,36 @@ async def test_guessing_is_told_to_wait(nobody: httpx.AsyncClient) -> None:
     assert statuses[:5] == [401] * 5 and 429 in statuses[5:]
 
 
-async def test_guessing_is_counted_per_address_behind_a_proxy_too(
-    server: FastAPI, nobody: httpx.AsyncClient
+async def test_a_proxy_that_nobody_named_is_not_believed(nobody: httpx.AsyncClient) -> None:
+    async def guess(number: int) -> int:
+        body = {"name": f"user{number}", "password": "wrong one"}
+        headers = {"X-Forwarded-For": f"10.0.0.{number}", "X-Remote-User": "admin"}
+        return (await nobody.post("/api/auth/sign-in", json=body, headers=headers)).status_code
+
+    assert [await guess(n) for n in range(20)] == [401] * 20
+    assert await guess(20) == 429, "they all came from one address"
+
+
+@pytest.fixture
+def proxies() -> str:
+    return "127.0.0.0/8"
+
+
+@pytest.fixture
+async def behind_proxy(settings: Settings, proxies: str) -> AsyncIterator[httpx.AsyncClient]:
+    made = create_server(settings.model_copy(update={"trusted_proxies": proxies}))
+    async with (
+        opened(made) as server,
+        httpx.AsyncClient(transport=httpx.ASGITransport(server), base_url=SITE) as http,
+    ):
+        yield http
+
+
+async def test_guessing_is_counted_per_address_behind_a_trusted_proxy(
+    behind_proxy: httpx.AsyncClient,
 ) -> None:
+    nobody = behind_proxy
+
     async def guess(number: int, address: str) -> int:
         body = {"name": f"user{number}", "password": "wrong one"}
         headers = {"X-Forwarded-For": f"1.2.3.{number}, {address}"}
@@ -75,6 +113,65 @@ async def test_guessing_is_counted_per_address_behind_a_proxy_too(
     assert [await guess(n, "10.0.0.9") for n in range(20)] == [401] * 20
     assert await guess(20, "10.0.0.9") == 429
     assert await guess(21, "10.0.0.8") == 401
+
+
+@pytest.mark.parametrize("listed", ["nonsense", "10.0.0.0/99"])
+def test_a_proxy_that_is_no_network_stops_the_start(listed: str) -> None:
+    with pytest.raises(ValidationError, match="trusted_proxies"):
+        Settings(_env_file=None, trusted_proxies=listed)
+
+
+async def test_signing_in_ends_the_sign_in_that_the_browser_had_before(
+    nobody: httpx.AsyncClient, app: App
+) -> None:
+    auth = app.parts.auth
+    planted = await auth.people.create("mallory", Role.VIEWER)
+    await auth.people.create("ada", Role.ADMIN, password=PASSWORD)
+    token = (await auth.logins.open(planted.id)).token
+    nobody.cookies.set(COOKIE, token, domain="jarvis.test", path="/")
+    body = {"name": "ada", "password": PASSWORD}
+    assert (await nobody.post("/api/auth/sign-in", json=body)).status_code == 200
+    assert nobody.cookies[COOKIE] != token
+    with pytest.raises(NotAuthenticated):
+        await auth.principal_for_session(token)
+    assert (await nobody.get("/api/auth/me")).json()["name"] == "ada"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": SITE}, 200),
+        ({"Origin": SITE, "Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Origin": "", "Referer": f"{SITE}/x"}, 200),
+        ({"Origin": SITE, "Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Origin": "", "Referer": f"{SITE}/x", "Sec-Fetch-Site": "same-site"}, 403),
+        ({"Origin": "https://jarvis.test.evil.test"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": ""}, 403),
+    ],
+)
+async def test_a_cookie_counts_for_changes_only_from_our_own_pages(
+    browser: Door, headers: dict[str, str], status: int
+) -> None:
+    ada = await browser(Role.ADMIN)
+    answer = await ada.post("/api/tools/sample_write", json={"name": "x"}, headers=headers)
+    assert answer.status_code == status
+
+
+async def test_every_answer_carries_the_headers_that_browsers_protect_people_by(
+    nobody: httpx.AsyncClient,
+) -> None:
+    for path in ("/api/auth/me", "/api/docs", "/healthz", "/nowhere"):
+        headers = (await nobody.get(path)).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "same-origin"
+        assert headers["x-frame-options"] in {"SAMEORIGIN", "DENY"}
+        assert headers["cross-origin-opener-policy"] == "same-origin"
+        assert headers["cross-origin-resource-policy"] == "same-origin"
+        assert "geolocation=()" in headers["permissions-policy"]
+        assert "strict-transport-security" not in headers
+    strict = (await nobody.get("/api/auth/me")).headers["content-security-policy"]
+    assert strict.startswith("default-src 'none'; frame-ancestors 'none'")
 
 
 async def test_looking_at_a_link_does_not_use_it_up_but_pressing_its_button_does(

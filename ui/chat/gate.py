@@ -17,10 +17,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from nebula.auth.cookies import COOKIE, cookie_name
 from nebula.auth.principal import Principal
 from nebula.errors import NebulaError
 
-COOKIE = "jarvis_session"
 _INNER_COOKIE = "access_token"
 _PUBLIC = ("/assets/", "/public/", "/avatars/")
 _PUBLIC_PAGES = {"/favicon", "/logo", "/auth/config", "/project/translations"}
@@ -40,9 +40,16 @@ class Gate:
     """Lets requests through to Chainlit as the person our cookie stands for, or turns them away."""
 
     def __init__(
-        self, app: ASGIApp, *, who_is: WhoIs, mint: Callable[[Principal], str], policy: str
+        self,
+        app: ASGIApp,
+        *,
+        who_is: WhoIs,
+        mint: Callable[[Principal], str],
+        policy: str,
+        public_url: str = "",
     ) -> None:
         """Take how to look a cookie up, how to make Chainlit's token, and the page's policy."""
+        self._public_url = public_url
         self._app = app
         self._who_is = who_is
         self._mint = mint
@@ -58,7 +65,7 @@ class Gate:
         answer = self._refuse_early(scope, headers)
         if answer is None:
             try:
-                principal = await self._principal(headers)
+                principal = await self._principal(scope, headers)
             except NebulaError as error:
                 answer = _away(scope, headers, error)
             else:
@@ -84,8 +91,9 @@ class Gate:
             return JSONResponse({"message": "Not needed"})
         return None
 
-    async def _principal(self, headers: Headers) -> Principal | None:
-        token = cookie_of(headers.get("cookie", ""))
+    async def _principal(self, scope: Scope, headers: Headers) -> Principal | None:
+        name = cookie_name(scope.get("scheme", ""), self._public_url)
+        token = cookie_of(headers.get("cookie", ""), name)
         return await self._who_is(token) if token else None
 
     def _inner_headers(
@@ -113,10 +121,10 @@ class Gate:
         return sending
 
 
-def cookie_of(header: str) -> str | None:
+def cookie_of(header: str, name: str = COOKIE) -> str | None:
     """Return our session token from a Cookie header."""
     try:
-        morsel = SimpleCookie(header).get(COOKIE)
+        morsel = SimpleCookie(header).get(name)
     except CookieError:
         return None
     return morsel.value if morsel else None

@@ -6,12 +6,12 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
+from api.identity import session_token
 from api.jobs import JobSnapshot, snapshot
 from nebula.auth.principal import Principal
 from nebula.errors import NebulaError, NotAuthenticated, NotFound
 from nebula.tool.result import Block, JobProgress
 from ui.chat import door, elements
-from ui.chat.gate import COOKIE
 from ui.chat.screen import LiveScreen, Screen, Step
 
 AUTHOR = "Jarvis"
@@ -22,7 +22,7 @@ router = APIRouter(include_in_schema=False)
 async def state(job_id: str, request: Request) -> JSONResponse:
     """Return a job as its card shows it to the person signed in."""
     try:
-        token = request.cookies.get(COOKIE)
+        token = session_token(request)
         principal = await door.who_is(token) if token else None
         if principal is None:
             raise NotAuthenticated("Sign in first")

@@ -7,13 +7,13 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
+from api.identity import session_token
 from nebula.auth.principal import Principal
 from nebula.errors import NebulaError, NotAuthenticated
 from nebula.gpu.snapshot import GpuReading, GpuSnapshot, NodeSnapshot
 from nebula.jobs.job import JobState
 from nebula.markup.text import visible_in
 from ui.chat import door, elements
-from ui.chat.gate import COOKIE
 
 OPEN = "nebula:panel"
 router = APIRouter(include_in_schema=False)
@@ -77,7 +77,7 @@ class PanelState(BaseModel):
 @router.get("/ui/panel")
 async def state(request: Request) -> JSONResponse:
     """Return what the panel shows to the person signed in."""
-    token = request.cookies.get(COOKIE)
+    token = session_token(request)
     principal = await door.who_is(token) if token else None
     if principal is None:
         error = NotAuthenticated("Sign in first")

@@ -6,8 +6,8 @@ from typing import Final
 
 from nebula.errors import NotAuthenticated, UpstreamUnavailable
 
-EVERY: Final = 1.0
-"""Seconds between two looks; what a person may do is itself known for a second at most."""
+EVERY: Final = 0.4
+"""Seconds between two looks; what a person may do is itself known for as long at most."""
 
 
 async def signed_out(
