@@ -89,5 +89,6 @@ class MessageRow(Base):
     blocks: Mapped[list[Any]] = mapped_column(JSONB, server_default="[]")
     tool_calls: Mapped[list[Any]] = mapped_column(JSONB, server_default="[]")
     labels: Mapped[list[str]] = mapped_column(JSONB, server_default="[]")
+    plan: Mapped[list[Any]] = mapped_column(JSONB, server_default="[]")
     status: Mapped[str] = mapped_column(Text, server_default="done")
     created_at: Mapped[datetime] = mapped_column(_MOMENT, server_default=func.now())

@@ -43,6 +43,13 @@ class ToolCallRecord(BaseModel):
     error: dict[str, Any] | None = None
 
 
+class PlanLine(BaseModel):
+    """One step of the plan that an answer followed."""
+
+    title: str
+    status: Literal["pending", "running", "done", "failed", "waiting"]
+
+
 class Message(BaseModel):
     """One entry of the transcript."""
 
@@ -53,6 +60,7 @@ class Message(BaseModel):
     text: str
     blocks: list[Block] = []
     tool_calls: list[ToolCallRecord] = []
+    plan: list[PlanLine] = []
     labels: list[Label] = []
     status: Literal["done", "waiting", "cancelled", "failed", "lost"]
     created_at: datetime

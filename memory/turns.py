@@ -14,7 +14,7 @@ from uuid import uuid4
 from pydantic import BaseModel, TypeAdapter
 from sqlalchemy import text
 
-from memory.sessions import ToolCallRecord, short_title
+from memory.sessions import PlanLine, ToolCallRecord, short_title
 from nebula.auth.grant import Grant
 from nebula.auth.principal import Caller, Principal, Role, Surface
 from nebula.db.bare import Bare, Statements
@@ -101,11 +101,12 @@ _FINISH = text(
     " touched AS (UPDATE sessions SET last_active_at = now()"
     "  WHERE id IN (SELECT session_id FROM turn)),"
     " said AS (INSERT INTO session_messages (id, session_id, turn_id, role, text, blocks,"
-    "   tool_calls, labels, status)"
+    "   tool_calls, plan, labels, status)"
     "  SELECT :message, session_id, :turn, 'assistant', :text, CAST(:blocks AS jsonb),"
-    "   CAST(:calls AS jsonb), CAST(:labels AS jsonb), :status FROM turn"
+    "   CAST(:calls AS jsonb), CAST(:plan AS jsonb), CAST(:labels AS jsonb), :status FROM turn"
     "  ON CONFLICT (id) DO UPDATE SET text = excluded.text, blocks = excluded.blocks,"
-    "   tool_calls = excluded.tool_calls, labels = excluded.labels, status = excluded.status)"
+    "   tool_calls = excluded.tool_calls, labels = excluded.labels, status = excluded.status,"
+    "   plan = CASE excluded.plan WHEN '[]' THEN session_messages.plan ELSE excluded.plan END)"
     " SELECT count(*) FROM turn"
 )
 _BEAT = text(
@@ -160,6 +161,7 @@ class Answer(BaseModel):
     text: str = ""
     blocks: list[Block] = []
     tool_calls: list[ToolCallRecord] = []
+    plan: list[PlanLine] = []
     labels: list[Label] = []
     waits_for: list[str] = []
     """The approvals a waiting turn needs."""
@@ -241,6 +243,7 @@ class Turns:
             "waits_for": json.dumps(answer.waits_for),
             "blocks": _BLOCKS.dump_json(answer.blocks).decode(),
             "calls": _CALLS.dump_json(answer.tool_calls).decode(),
+            "plan": json.dumps([line.model_dump() for line in answer.plan]),
             "labels": json.dumps(sorted(answer.labels)),
             "status": _STATUS[ending],
         }

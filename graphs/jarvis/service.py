@@ -14,6 +14,8 @@ from graphs.events import (
     DoneEvent,
     ErrorEvent,
     MessageEvent,
+    PlanEvent,
+    PlanStep,
     SessionEvent,
 )
 from graphs.jarvis.attachments import Attachment, with_attachments
@@ -236,6 +238,11 @@ class Jarvis:
     ) -> AsyncIterator[ChatEvent]:
         transcript = await self.sessions.messages(session_id, caller.principal, limit=20)
         events: list[ChatEvent] = [SessionEvent(session_id=session_id, turn_id=turn_id)]
+        events += [
+            PlanEvent(steps=[PlanStep(title=line.title, status=line.status) for line in said.plan])
+            for said in transcript
+            if said.turn_id == turn_id and said.plan
+        ]
         events += [
             MessageEvent(message_id=message.id, text=message.text, blocks=message.blocks)
             for message in transcript

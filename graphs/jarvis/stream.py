@@ -9,11 +9,12 @@ from graphs.events import (
     DoneEvent,
     MessageEvent,
     PlanEvent,
+    PlanStep,
     TokenEvent,
     ToolEvent,
 )
 from graphs.jarvis.plan import Plan
-from memory.sessions import ToolCallRecord
+from memory.sessions import PlanLine, ToolCallRecord
 from memory.turns import Answer, Turn
 
 
@@ -30,6 +31,7 @@ class TurnStream:
         self._told = 0
         self._grown = asyncio.Event()
         self._plan = Plan()
+        self._steps: list[PlanStep] = []
         self._messages: dict[str, MessageEvent] = {}
         self._calls: dict[str, ToolEvent] = {}
         self._streamed: dict[str, str] = {}
@@ -97,9 +99,12 @@ class TurnStream:
             text="\n\n".join(text for text in texts if text.strip()),
             blocks=blocks,
             tool_calls=[_record(call) for call in self._calls.values()],
+            plan=[PlanLine(title=step.title, status=step.status) for step in self._steps],
         )
 
     def _append(self, event: ChatEvent) -> None:
+        if isinstance(event, PlanEvent):
+            self._steps = event.steps
         event.seq = len(self._events) + 1
         self._events.append(event)
         self._grown.set()

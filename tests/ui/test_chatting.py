@@ -53,6 +53,10 @@ def test_a_request_of_several_steps_shows_its_plan_and_ends_done(site: Site, cha
         expect(chat.page.locator(".tasklist .task-status-done")).to_have_count(2)
         chat.settle()
     chat.picture("chat-plan")
+    chat.reload()
+    tasks = chat.page.locator(".tasklist")
+    expect(tasks).to_contain_text("Give the studio card", timeout=ANSWER_MS)
+    expect(tasks.locator(".task-status-done")).to_have_count(2)
 
 
 def test_a_model_that_stalls_is_stopped_and_what_it_said_is_kept(site: Site, chat: Chat) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from graphs.events import ApprovalEvent, DoneEvent, MessageEvent, ToolEvent
+from graphs.events import ApprovalEvent, DoneEvent, MessageEvent, PlanEvent, PlanStep, ToolEvent
 from memory.sessions import Message
 from nebula.auth.principal import Principal
 from nebula.tool.approvals import Approval
@@ -56,6 +56,9 @@ async def _replay(
 ) -> None:
     turn = Turn(recording, run_id=f"run-{message.id}", at=_moment(message.created_at))
     await turn.begin()
+    if message.plan:
+        steps = [PlanStep(title=line.title, status=line.status) for line in message.plan]
+        await turn.show(PlanEvent(steps=steps))
     for call in message.tool_calls:
         record = call.model_dump(include={"call_id", "name", "arguments", "status", "error"})
         await turn.show(ToolEvent(**record, blocks=call.blocks))

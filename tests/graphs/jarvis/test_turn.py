@@ -42,8 +42,15 @@ async def test_parallel_calls_all_run_and_show_a_plan(settings: Settings, ada: C
     both = calls(call("lamps_light", name="porch"), call("lamps_light", name="hall"))
     async with lab(settings, script(both, "Both are lit.")) as world:
         events = await say(world.jarvis, ada, "please light the porch and the hall")
+        session_id = events[0].session_id
+        kept = await world.jarvis.sessions.messages(session_id, ada.principal)
+        world.jarvis._streams.clear()
+        again = [event async for event in world.jarvis.follow(ada, session_id)]
     assert sorted(DONE) == ["light hall", "light porch"]
-    assert [step.status for step in only(events, "plan")[-1].steps] == ["done", "done"]
+    shown = only(events, "plan")[-1].steps
+    assert [step.status for step in shown] == ["done", "done"]
+    assert [(line.title, line.status) for line in kept[-1].plan] == [("Lamps light", "done")] * 2
+    assert [event.steps for event in only(again, "plan")] == [shown], "history tells it again"
 
 
 async def test_two_messages_at_once_are_served_in_order(settings: Settings, ada: Caller) -> None:
