@@ -16,7 +16,7 @@ from langgraph.types import Command, interrupt
 from graphs.context import ThreadState, TurnContext, joined, labels_of, plan_of, words_of
 from graphs.events import JobEvent, ToolEvent
 from graphs.schemas import Schema
-from graphs.wording import error_markdown, error_text, result_text
+from graphs.wording import delimited, error_markdown, error_text, result_text
 from nebula.auth.principal import Caller
 from nebula.errors import ApprovalRequired, NebulaError, NotFound, PermissionDenied, RateLimited
 from nebula.jobs.job import JobHandle
@@ -27,6 +27,17 @@ from nebula.tool.render import to_markdown
 from nebula.tool.result import Result
 
 Answer = ToolMessage | Command[Any]
+
+_OURS = {
+    "permission_denied",
+    "invalid_input",
+    "rate_limited",
+    "paused",
+    "timed_out",
+    "internal_error",
+    "not_authenticated",
+}
+"""Errors that the executor gives in its own words, whatever the tool reads."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +83,7 @@ async def _run(request: ToolCallRequest, turn: TurnContext) -> Answer:
         result = await _executed(call, turn)
     except NebulaError as error:
         turn.emit(call.event("failed", error=error.payload()))
-        return call.answer(error_text(error), {"markdown": error_markdown(error)}, failed=True)
+        return _failed(call, error, turn)
     blocks = list(result.render())
     turn.emit(
         call.event("done", blocks=blocks, result=result.model_dump(mode="json", exclude_none=True))
@@ -92,7 +103,18 @@ async def _run(request: ToolCallRequest, turn: TurnContext) -> Answer:
         "markdown": to_markdown(blocks),
         "blocks": [block.model_dump(mode="json") for block in blocks],
     }
-    message = call.answer(text, shown)
+    labels = [*([Label.OUTSIDE] if outside else []), *([] if tool.public else [Label.PRIVATE])]
+    return Command(update={"messages": [call.answer(text, shown)], "labels": joined(labels)})
+
+
+def _failed(call: "_Call", error: NebulaError, turn: TurnContext) -> Answer:
+    """Tell the model what went wrong; what may quote somebody else is marked like their text."""
+    registry = turn.executor.registry
+    reads = call.name in registry and registry.get(call.name).outside
+    outside = error.outside or (reads and error.code not in _OURS)
+    said = error_text(error)
+    text = delimited(said, call.name) if outside else said
+    message = call.answer(text, {"markdown": error_markdown(error)}, failed=True)
     if not outside:
         return message
     return Command(update={"messages": [message], "labels": joined([Label.OUTSIDE])})

@@ -11,7 +11,7 @@ NebulaError
 └── InternalError 500 (a bug, known to callers by its reference only)
 """
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class NebulaError(Exception):
@@ -20,6 +20,8 @@ class NebulaError(Exception):
     code: ClassVar[str] = "error"
     status: ClassVar[int] = 500
     retryable: ClassVar[bool] = False
+    outside: bool = False
+    """Its message may quote another system: it informs whoever reads it, and never commands."""
 
     def __init__(self, message: str = "", *, hint: str = "") -> None:
         """Take a message that is safe for anyone, and a hint that names the next step."""
@@ -28,6 +30,11 @@ class NebulaError(Exception):
 
         super().__init__(hide(message) or (type(self).__doc__ or "").strip())
         self.hint = hide(hint)
+
+    def quoting(self) -> Self:
+        """Return the error, marked as one that quotes another system."""
+        self.outside = True
+        return self
 
     def payload(self) -> dict[str, object]:
         """Return the one error shape that every door shows."""
@@ -109,12 +116,14 @@ class UpstreamUnavailable(NebulaError):
     """The other system does not answer."""
 
     code, status, retryable = "upstream_unavailable", 503, True
+    outside = True
 
 
 class UpstreamRejected(NebulaError):
     """The other system refused."""
 
     code, status = "upstream_rejected", 502
+    outside = True
 
 
 class TimedOut(NebulaError):
@@ -178,6 +187,8 @@ class InternalError(NebulaError):
 
 class StoredError(NebulaError):
     """A failure that is told again because the same call was made again."""
+
+    outside = True
 
     def __init__(self, stored: dict[str, object]) -> None:
         """Take the error shape as it was recorded."""

@@ -78,6 +78,7 @@ class Caretaker:
             await self.housekeeping.summarise(session_id, summary)
             await self.checkpoints.keep_latest([session_id])
         await self.checkpoints.keep_latest(self.jarvis.grown_threads())
+        await self.parts.judge.vouching.prune()
 
     async def _prepare(self) -> None:
         """Do in the background what the first request would else wait for."""

@@ -50,7 +50,14 @@ class _Delegate:
             turn.emit(
                 StepEvent(id=call_id, name=self.agent.name, status="failed", detail=str(error))
             )
-            return ToolMessage(error_text(error), name=name, tool_call_id=call_id, status="error")
+            # What it had read until then is not known any more: it may have been anything.
+            message = ToolMessage(
+                delimited(error_text(error), self.agent.name),
+                name=name,
+                tool_call_id=call_id,
+                status="error",
+            )
+            return Command(update={"messages": [message], "labels": Label.OUTSIDE.value})
         said = str(done["messages"][-1].text)
         turn.emit(StepEvent(id=call_id, name=self.agent.name, status="done", detail=said[:500]))
         labels = str(done.get("labels", ""))

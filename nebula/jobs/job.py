@@ -69,6 +69,8 @@ class Job(BaseModel, frozen=True):
     started_at: datetime | None = None
     finished_at: datetime | None = None
     simulated: bool = False
+    labels: frozenset[Label] = frozenset({Label.OUTSIDE})
+    """What whoever submitted it had read: its arguments may be made of that."""
 
 
 class LogLine(BaseModel, frozen=True):

@@ -33,8 +33,10 @@ def stream_of(job_id: str) -> str:
 
 def shown(row: JobRow) -> Job:
     """Return the job of a row."""
-    fields = {name: getattr(row, name) for name in Job.model_fields if name != "progress"}
-    return Job(progress=Progress.model_validate(row.progress), **fields)
+    made = {"progress", "labels"}
+    fields = {name: getattr(row, name) for name in Job.model_fields if name not in made}
+    labels = Asked.model_validate(row.asked_as).labels
+    return Job(progress=Progress.model_validate(row.progress), labels=labels, **fields)
 
 
 def claim_of(row: dict[str, Any]) -> Claim:

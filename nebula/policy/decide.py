@@ -10,9 +10,9 @@ from dataclasses import replace
 from nebula.auth.principal import Surface
 from nebula.auth.rights import rights_of
 from nebula.policy.ask import STRICTNESS, Ask, Decision, Level, Uses, Verdict
-from nebula.policy.labels import tainted
+from nebula.policy.labels import leaks, tainted
 from nebula.policy.rules import Rules, named
-from nebula.policy.selectors import Origin
+from nebula.policy.selectors import TRUSTED, Origin
 from nebula.policy.settled import endorsed, step_of
 from nebula.tool.definition import AnyTool, Audience, Effect
 
@@ -101,6 +101,21 @@ def _outside_text(ask: Ask, _rules: Rules) -> Decision | None:
         return None
     reason = "This conversation has read text from outside, which may not command."
     return _wait(ask, "outside-text", reason)
+
+
+def _egress(ask: Ask, _rules: Rules) -> Decision | None:
+    """To ask a place for something is to tell it something; looking is no exception."""
+    if ask.typed or not leaks(ask.caller.labels):
+        return None
+    unnamed = [name for name in ask.tool.egress if ask.origins.get(name) not in TRUSTED]
+    if not unnamed:
+        return None
+    places = ", ".join(str(ask.arguments.get(name, name))[:200] for name in unnamed)
+    reason = (
+        f"It would contact {places}, which you did not name; this conversation has read text from "
+        "outside, and holds what not everybody may read."
+    )
+    return _wait(ask, "egress", reason)
 
 
 def _must_be_settled(ask: Ask) -> bool:
@@ -196,6 +211,7 @@ _STANDING: tuple[Rule, ...] = (
     _human_only,
     _surface,
     _by_effect,
+    _egress,
     _outside_text,
     _tool_asks,
     _operator,

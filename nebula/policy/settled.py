@@ -14,10 +14,10 @@ from nebula.tool.definition import AnyTool
 def origins_of(
     tool: AnyTool, arguments: Mapping[str, Any], said: Said, plan: Plan, names: Names
 ) -> dict[str, Origin]:
-    """Return where the value of each selector of a call comes from."""
+    """Return where each value that decides about a call comes from."""
     found: dict[str, Origin] = {}
     sentences = _sentences(plan, tool.name)
-    for name, kind in tool.selectors.items():
+    for name, kind in tool.places.items():
         value, parameter = arguments.get(name), tool.input_model.model_fields[name]
         if not parameter.is_required() and _equal(value, parameter.get_default()):
             found[name] = Origin.DEFAULT

@@ -1,6 +1,7 @@
 """The service map: which nodes, cards, services and VRAM budgets exist. Pure data."""
 
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import combinations
 from pathlib import PureWindowsPath
 from typing import Annotated, Literal
@@ -174,6 +175,19 @@ class ServiceMap(_Part):
     def service(self, name: str) -> ServiceSpec | None:
         """Return a service by its name."""
         return next((s for s in self.services if s.name == name), None)
+
+    def joined(self, node: str) -> bool:
+        """Say whether a node joined: then its own agent tells what it and its services are."""
+        known = self.node(node)
+        return known is not None and known.agent
+
+    @cached_property
+    def written(self) -> frozenset[str]:
+        """Return the names of nodes, services and models that no machine told of itself."""
+        own = [service for service in self.services if not self.joined(service.node)]
+        models = (model.name for service in own for model in service.models)
+        nodes = (node.name for node in self.nodes if not node.agent)
+        return frozenset([*nodes, *(service.name for service in own), *models])
 
     def on(self, node: str) -> tuple[ServiceSpec, ...]:
         """Return the services of a node."""

@@ -96,6 +96,8 @@ class Tool(Generic[P, R]):
     """Tells from the validated arguments which GPU memory the job needs, or None."""
     egress: tuple[str, ...] = ()
     """Parameters that say which place outside is asked: an address, a host name."""
+    public: bool = False
+    """Its result holds nothing but what anybody may read."""
     critical: bool = False
     """A decision about it needs the web chat and a fresh sign-in."""
     while_paused: bool = False
@@ -106,6 +108,11 @@ class Tool(Generic[P, R]):
     """Shows whoever is asked what a call would do, from its validated arguments; it only looks."""
     versions: "FindVersions | None" = field(default=None, hash=False)
     """Names what a call would change, each with its present version: an approval holds for these."""
+
+    @property
+    def places(self) -> Mapping[str, Kind]:
+        """Return what decides where a call takes effect or which place it asks, with its kind."""
+        return {**dict.fromkeys(self.egress, Kind.PLACE), **self.selectors}
 
     @property
     def summary(self) -> str:
@@ -155,6 +162,7 @@ def tool(
     background: bool = False,
     gpu: "FindNeed | None" = None,
     egress: Iterable[str] = (),
+    public: bool = False,
     critical: bool = False,
     while_paused: bool = False,
     cost: "FindCost | None" = None,
@@ -168,8 +176,8 @@ def tool(
     names (plain words, when only the names are given); `confirm`
     asks a person even where the policy would not; `timeout` is in seconds, of one run.
     `background` makes every call a job; `gpu` tells from the arguments what it needs of a GPU.
-    `egress` are the parameters that name a place outside; `critical`, `while_paused`, `cost`,
-    `preview` and `versions` are as `Tool` says.
+    `egress` are the parameters that name a place outside; `public`, `critical`, `while_paused`,
+    `cost`, `preview` and `versions` are as `Tool` says.
 
     Raises:
         BadDeclaration: when the declaration is incomplete or contradicts itself.
@@ -199,6 +207,7 @@ def tool(
             background=background,
             gpu=gpu,
             egress=tuple(egress),
+            public=public,
             critical=critical,
             while_paused=while_paused,
             cost=cost,

@@ -193,7 +193,8 @@ class Executor:
         _refuse_blocked(decision)
         call.secrets = await self._references.check(tool, values, caller)
         call.grant_id = decision.grant_id
-        if tool.effect is Effect.READ and not call.as_job:
+        allowed = decision.verdict is Verdict.ALLOW
+        if tool.effect is Effect.READ and allowed and not call.as_job:
             return await self._run(tool, values, caller, call.call_id)
         return await self._effect(call, tool, values, decision)
 

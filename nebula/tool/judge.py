@@ -14,7 +14,7 @@ from nebula.db.engine import Database
 from nebula.errors import InvalidInput
 from nebula.policy.ask import Ask, Decision, Level, Used, Verdict
 from nebula.policy.decide import covered, decide, level_of, standing
-from nebula.policy.labels import tainted
+from nebula.policy.labels import leaks, tainted
 from nebula.policy.origins import same
 from nebula.policy.rules import Limit, Rules
 from nebula.policy.rules_file import RulesFile
@@ -98,9 +98,11 @@ class Judge:
         """
         rules = self.rules
         ask = Ask(tool, caller, shown_arguments(values), now=datetime.now(UTC))
-        if tool.effect is Effect.READ:
+        if tool.effect is Effect.READ and not (tool.egress and leaks(caller.labels)):
             return decide(ask, rules)
         ask = await self._with_origins(ask, call_id)
+        if tool.effect is Effect.READ:
+            return decide(ask, rules)
         ask = await self._with_facts(ask, values, rules)
         decision = decide(ask, rules)
         if granted and decision.verdict is Verdict.CONFIRM and trustable(tool, decision.level):
@@ -141,13 +143,13 @@ class Judge:
         """Find out where the values come from; what a person typed themselves is their word."""
         tool, caller = ask.tool, ask.caller
         if ask.typed:
-            return replace(ask, origins=dict.fromkeys(tool.selectors, Origin.WORDS))
+            return replace(ask, origins=dict.fromkeys(tool.places, Origin.WORDS))
         names = self._registers.names()
         origins = origins_of(tool, ask.arguments, said(caller.words), caller.plan, names)
         rests: dict[str, str] = {}
         if tainted(caller.labels) and Origin.UNKNOWN in origins.values():
             for each in await self.vouching.endorsed(caller, tool.name, call_id):
-                kind, value = tool.selectors.get(each.selector), ask.arguments.get(each.selector)
+                kind, value = tool.places.get(each.selector), ask.arguments.get(each.selector)
                 if kind is None or origins[each.selector] is not Origin.UNKNOWN:
                     continue
                 if same(kind, each.value, value, names):

@@ -1,12 +1,23 @@
 """What the GPU tools return about leases, requests that wait, and recent decisions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from pydantic import BaseModel, Field
 
+from nebula.policy.labels import Label
 from nebula.tool.render import escape
 from nebula.tool.result import Block, Markdown, Result, Table
+
+
+class Told(Result):
+    """A report that names models and programs: who named them decides what its text is worth."""
+
+    outside: bool = Field(False, exclude=True)
+
+    def origin(self) -> Label:
+        """Return OUTSIDE when it holds a name that the operator did not write."""
+        return Label.OUTSIDE if self.outside else Label.SYSTEM
 
 
 class LeaseInfo(BaseModel):
@@ -51,6 +62,7 @@ class DecisionInfo(BaseModel):
     kind: str
     card: str | None = None
     reason: str
+    about: str = Field("", exclude=True)
 
 
 class GpuQueue(BaseModel):
@@ -59,6 +71,13 @@ class GpuQueue(BaseModel):
     leases: list[LeaseInfo] = Field(default_factory=list)
     waiting: list[WaitingInfo] = Field(default_factory=list)
     decisions: list[DecisionInfo] = Field(default_factory=list)
+
+    def names(self) -> Iterator[str | None]:
+        """Yield every name of a model or of work that it tells."""
+        for lease in self.leases:
+            yield from (lease.service, lease.model, lease.what)
+        yield from (request.label for request in self.waiting)
+        yield from (decision.about for decision in self.decisions)
 
     def blocks(self) -> list[Block]:
         """Show what there is, each as a table; nothing for what is empty."""
@@ -79,7 +98,7 @@ class GpuQueue(BaseModel):
         return found
 
 
-class GpuLeases(Result):
+class GpuLeases(Told):
     """The leases that have not ended, and the requests that wait."""
 
     queue: GpuQueue
@@ -95,7 +114,7 @@ class GpuLeases(Result):
         return [Markdown(text=said), *self.queue.blocks()]
 
 
-class ReleasedLease(Result):
+class ReleasedLease(Told):
     """A lease that was taken away."""
 
     lease: LeaseInfo

@@ -6,8 +6,8 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from nebula.tool.render import escape
-from nebula.tool.result import Block, Markdown, Plot, Result, Table
-from tools.gpu.queue import GpuQueue
+from nebula.tool.result import Block, Markdown, Plot, Table
+from tools.gpu.queue import GpuQueue, Told
 
 UNKNOWN = "unknown"
 
@@ -67,7 +67,7 @@ class GpuServiceState(BaseModel):
     simulated: bool = False
 
 
-class GpuStatus(Result):
+class GpuStatus(Told):
     """What is on every card."""
 
     gpus: list[Card]
@@ -181,7 +181,7 @@ class PlannedEviction(BaseModel):
     why: str
 
 
-class PlanReport(Result):
+class PlanReport(Told):
     """What a switch would do."""
 
     service: str
@@ -244,7 +244,7 @@ class EvictedModel(BaseModel):
     why: str
 
 
-class SwitchReport(Result):
+class SwitchReport(Told):
     """What a switch or load did."""
 
     service: str
@@ -282,7 +282,7 @@ class SwitchReport(Result):
         return [Markdown(text=" ".join(s for s in [lead, *gone, kept, free, note] if s))]
 
 
-class UnloadReport(Result):
+class UnloadReport(Told):
     """What an unload did."""
 
     unloaded: list[str]

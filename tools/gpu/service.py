@@ -1,6 +1,7 @@
 """Turns the broker's figures into what the tools return."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from nebula.gpu.leases.records import Decided
 from nebula.gpu.leases.rows import LeaseState, Rows
@@ -9,7 +10,7 @@ from nebula.gpu.reports import Switched, Unloaded
 from nebula.gpu.snapshot import GpuReading, GpuSnapshot, NodeSnapshot
 from nebula.services.map import ServiceMap
 from nebula.services.sizes import gigabytes
-from tools.gpu.queue import DecisionInfo, GpuQueue, LeaseInfo, WaitingInfo
+from tools.gpu.queue import DecisionInfo, GpuQueue, LeaseInfo, Told, WaitingInfo
 from tools.gpu.schemas import (
     Card,
     EvictedModel,
@@ -22,6 +23,25 @@ from tools.gpu.schemas import (
     SwitchReport,
     UnloadReport,
 )
+
+T = TypeVar("T", bound=Told)
+
+
+def marked(report: T, names: Iterable[str | None], services: ServiceMap) -> T:
+    """Mark a report as text from outside when it tells a name that the operator did not write."""
+    report.outside = any(name and name not in services.written for name in names)
+    return report
+
+
+def status_names(status: GpuStatus) -> Iterator[str | None]:
+    """Yield every name that a status tells: machines, models, other programs."""
+    for card in status.gpus:
+        yield card.node
+        yield from (each.model or each.service for each in card.loaded)
+        if not card.simulated:
+            yield from (program.name for program in card.foreign)
+    yield from (service.name for service in status.services)
+    yield from status.queue.names()
 
 
 def queue_of(rows: Rows, decisions: Sequence[Decided], node: str | None) -> GpuQueue:
@@ -45,7 +65,7 @@ def queue_of(rows: Rows, decisions: Sequence[Decided], node: str | None) -> GpuQ
             if node in {None, w.node} or w.node is None
         ],
         decisions=[
-            DecisionInfo(at=d.at, kind=d.kind, card=d.card, reason=d.reason)
+            DecisionInfo(at=d.at, kind=d.kind, card=d.card, reason=d.reason, about=d.label)
             for d in decisions
             if here(d.card)
         ],

@@ -12,7 +12,16 @@ from nebula.tool.definition import Effect, EffectKind, tool
 from tools.gpu.previews import lease_called, lease_preview, lease_versions, switch_preview
 from tools.gpu.queue import GpuLeases, GpuQueue, ReleasedLease
 from tools.gpu.schemas import GpuStatus, PlanReport, SwitchReport, UnloadReport
-from tools.gpu.service import lease_of, plan_of, queue_of, status_of, switch_of, unload_of
+from tools.gpu.service import (
+    lease_of,
+    marked,
+    plan_of,
+    queue_of,
+    status_names,
+    status_of,
+    switch_of,
+    unload_of,
+)
 
 Service = Annotated[
     str,
@@ -35,6 +44,7 @@ _DECISIONS = 8
 
 @tool(
     effect=Effect.READ,
+    outside=True,
     rest="GET /gpu/orchestrator",
     says=[
         "(check|show) [me] [the] (gpu|graphics card|vram) [status|usage]",
@@ -65,11 +75,13 @@ async def gpu_status(ctx: Context, node: Node = None) -> GpuStatus:
         raise NotFound(f"There is no node {node!r} in the service map", hint=f"Nodes: {known}.")
     leases = ctx.parts.leases
     queue = queue_of(await leases.rows(), await leases.records.decisions(_DECISIONS), node)
-    return status_of(snapshot, services.map, node, queue)
+    status = status_of(snapshot, services.map, node, queue)
+    return marked(status, status_names(status), services.map)
 
 
 @tool(
     effect=Effect.READ,
+    outside=True,
     rest="GET /gpu/plan",
     says=[
         "what would happen if i (load|switch to|start) {service} [on {node}]",
@@ -88,11 +100,14 @@ async def gpu_status(ctx: Context, node: Node = None) -> GpuStatus:
 )
 async def gpu_plan(ctx: Context, service: Service, node: Node = None) -> PlanReport:
     """Say what switching to a service or model would unload and why, without doing it."""
-    return plan_of(await ctx.parts.broker.plan(service, node))
+    plan = plan_of(await ctx.parts.broker.plan(service, node))
+    names = [plan.model or plan.service, *(e.model or e.service for e in plan.evicts), *plan.stays]
+    return marked(plan, [*names, plan.node], ctx.parts.services.map)
 
 
 @tool(
     effect=Effect.WRITE,
+    outside=True,
     kind=EffectKind.IDEMPOTENT,
     rest="POST /gpu/orchestrator",
     selectors={"service": Kind.SERVICE, "node": Kind.NODE, "force": Kind.CHOICE},
@@ -121,13 +136,13 @@ async def gpu_switch(
 
     Programs that are not ours and pinned models stay. A service that works is waited for.
     """
-    return switch_of(
-        await ctx.parts.broker.switch(service, node, force=force, progress=ctx.progress)
-    )
+    done = await ctx.parts.broker.switch(service, node, force=force, progress=ctx.progress)
+    return _told(ctx, switch_of(done))
 
 
 @tool(
     effect=Effect.WRITE,
+    outside=True,
     kind=EffectKind.IDEMPOTENT,
     selectors={"service": Kind.SERVICE, "node": Kind.NODE},
     timeout=_SECONDS,
@@ -143,11 +158,12 @@ async def gpu_switch(
 )
 async def gpu_load(ctx: Context, service: Service, node: Node = None) -> SwitchReport:
     """Load a model or service on a GPU when there is room for it; unload nothing."""
-    return switch_of(await ctx.parts.broker.load(service, node, progress=ctx.progress))
+    return _told(ctx, switch_of(await ctx.parts.broker.load(service, node, progress=ctx.progress)))
 
 
 @tool(
     effect=Effect.WRITE,
+    outside=True,
     kind=EffectKind.IDEMPOTENT,
     selectors={"service": Kind.SERVICE, "node": Kind.NODE, "force": Kind.CHOICE},
     timeout=_SECONDS,
@@ -178,13 +194,14 @@ async def gpu_unload(
     force: Force = False,
 ) -> UnloadReport:
     """Unload a model, a service's models, or everything from a GPU, and see that VRAM came free."""
-    return unload_of(
-        await ctx.parts.broker.unload(service or None, node, force=force, progress=ctx.progress)
-    )
+    broker = ctx.parts.broker
+    gone = unload_of(await broker.unload(service or None, node, force=force, progress=ctx.progress))
+    return marked(gone, [gone.node, *gone.unloaded], ctx.parts.services.map)
 
 
 @tool(
     effect=Effect.READ,
+    outside=True,
     rest="GET /gpu/leases",
     says=[
         "(list|show) [me] [the] (gpu|vram) leases",
@@ -202,11 +219,13 @@ async def gpu_list_leases(ctx: Context, node: Node = None) -> GpuLeases:
     """List who uses GPU memory right now, under which lease, and who waits for it and why."""
     leases = await ctx.parts.leases.rows()
     queue = queue_of(leases, (), node)
-    return GpuLeases(queue=GpuQueue(leases=queue.leases, waiting=queue.waiting))
+    shown = GpuQueue(leases=queue.leases, waiting=queue.waiting)
+    return marked(GpuLeases(queue=shown), shown.names(), ctx.parts.services.map)
 
 
 @tool(
     effect=Effect.DESTRUCTIVE,
+    outside=True,
     kind=EffectKind.IDEMPOTENT,
     rest="DELETE /gpu/leases/{lease}",
     selectors={"lease": Kind.ID},
@@ -240,4 +259,11 @@ async def gpu_release_lease(
         with suppress(Conflict, NotFound):
             await ctx.parts.jobs.cancel(gone.job_id, ctx.principal)
             cancelled = True
-    return ReleasedLease(lease=lease_of(gone, (await leases.rows()).now), job_cancelled=cancelled)
+    taken = lease_of(gone, (await leases.rows()).now)
+    released = ReleasedLease(lease=taken, job_cancelled=cancelled)
+    return marked(released, GpuQueue(leases=[taken]).names(), ctx.parts.services.map)
+
+
+def _told(ctx: Context, report: SwitchReport) -> SwitchReport:
+    names = [report.model or report.service, *(e.model or e.service for e in report.evicted)]
+    return marked(report, [*names, report.node], ctx.parts.services.map)

@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field
 
 from nebula.llm.status import ProviderStatus, TierStatus
 from nebula.llm.usage import UsageTotal
+from nebula.policy.labels import Label
 from nebula.tool.render import escape
 from nebula.tool.result import Block, Markdown, Result, Table
 
@@ -22,6 +23,11 @@ class JarvisStatus(Result):
     providers: list[ProviderStatus]
     usage_hours: int
     usage: list[UsageTotal] = Field(default_factory=list)
+
+    def origin(self) -> Label:
+        """Call what providers say of themselves outside text: names of models, and errors."""
+        told = any(provider.models or provider.error for provider in self.providers)
+        return Label.OUTSIDE if told else Label.SYSTEM
 
     def render(self) -> Sequence[Block]:
         """Say first who thinks now."""

@@ -13,6 +13,7 @@ from tools.jarvis.schemas import JarvisStatus, JarvisSwitch, SwitchedTier
 
 @tool(
     effect=Effect.READ,
+    outside=True,
     rest="GET /jarvis/status",
     says=[
         "[show|check] [the] (jarvis|model|llm) status",

@@ -6,6 +6,7 @@ from pydantic import Field, ValidationError
 
 from nebula.errors import Conflict
 from nebula.jobs.job import Job, JobHandle, JobState
+from nebula.policy.labels import tainted
 from nebula.policy.selectors import Kind
 from nebula.secrets.references import unpinned
 from nebula.secrets.spots import PassesSecret
@@ -164,6 +165,13 @@ def _result_blocks(ctx: Context, job: Job) -> list[Block]:
 
 
 def _reads_outside(ctx: Context, job: Job) -> bool:
-    """Say whether what a job tells may hold text from outside; of an unknown tool, it may."""
+    """Say whether what a job tells may hold text from outside; of an unknown tool, it may.
+
+    Its arguments may have been chosen by whoever had read some, and its error may quote another
+    system, just as its progress on the way there.
+    """
     registry = ctx.parts.registry
-    return job.tool not in registry or registry.get(job.tool).outside
+    if tainted(job.labels) or job.error is not None or job.tool not in registry:
+        return True
+    tool = registry.get(job.tool)
+    return tool.outside or bool(tool.egress)

@@ -40,6 +40,11 @@ class AddReport(Result):
     skipped: int = Field(0, description="Files of kinds that are not read, or ignored")
     removed: int = Field(0, description="Documents that are no longer in the folder or repository")
 
+    def origin(self) -> Label:
+        """Call names of files outside text, and what went wrong with them."""
+        told = any(file.source != self.source or file.detail for file in self.files)
+        return Label.OUTSIDE if told else Label.SYSTEM
+
     def render(self) -> Sequence[Block]:
         """Say how many files came in, and name each one that did not."""
         counts = Counter(outcome.status for outcome in self.files)

@@ -30,10 +30,12 @@ Name = Annotated[
 
 @tool(
     effect=Effect.WRITE,
+    outside=True,
     kind=EffectKind.IDEMPOTENT,
     rest="POST /knowledge",
     timeout=900.0,
-    selectors={"source": Kind.PLACE},
+    selectors={"source": Kind.PLACE, "visibility": Kind.CHOICE},
+    egress=["source"],
     says=[
         "(add|put|load|import|take) [the] [file|folder|page|url|repo|repository] {source} "
         "(to|into|in) [my|the] (knowledge|documents|library|knowledge base)",
@@ -192,6 +194,7 @@ async def knowledge_list(
 
 @tool(
     effect=Effect.DESTRUCTIVE,
+    outside=True,
     kind=EffectKind.CHECK_THEN_ACT,
     rest="DELETE /knowledge/{document}",
     selectors={"document": Kind.PLACE},

@@ -69,6 +69,7 @@ async def models_list(
     effect=Effect.READ,
     rest="GET /models/search",
     outside=True,
+    public=True,
     timeout=60.0,
     says=[
         "(search|look) [for] [a|the] model[s] (named|called|like|for) {query} "
@@ -135,6 +136,7 @@ async def models_show(
 
 @tool(
     effect=Effect.WRITE,
+    outside=True,
     kind=EffectKind.IDEMPOTENT,
     rest="POST /models",
     selectors={
@@ -210,6 +212,7 @@ async def models_download(
 
 @tool(
     effect=Effect.DESTRUCTIVE,
+    outside=True,
     kind=EffectKind.IDEMPOTENT,
     rest="DELETE /models",
     selectors={

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, Field
 
+from nebula.policy.labels import Label
 from nebula.tool.render import as_text, escape
 from nebula.tool.result import Block, Markdown, Result, Table
 
@@ -59,6 +60,11 @@ class SendReport(Result):
 
     title: str
     deliveries: list[Delivery]
+
+    def origin(self) -> Label:
+        """Call what a channel answered to a failed delivery outside text."""
+        told = any(each.detail for each in self.deliveries)
+        return Label.OUTSIDE if told else Label.SYSTEM
 
     def render(self) -> Sequence[Block]:
         """Show a mark, the channel and what happened."""

@@ -49,6 +49,7 @@ def _channels(ctx: Context) -> Channels:
 
 @tool(
     effect=Effect.WRITE,
+    outside=True,
     kind=EffectKind.OPAQUE,
     selectors={"channels": Kind.CHANNEL},
     rest="POST /notifications/send",
@@ -114,6 +115,7 @@ async def notify_list_channels(ctx: Context) -> ChannelList:
     audience=Audience.HUMAN,
     permission="notify:admin",
     selectors={"name": Kind.CHANNEL, "address": Kind.URL},
+    egress=["address"],
     rest="PUT /notifications/channels/{name}",
     says=[
         "(add|set up|configure|create|connect) [a|the] [notification] channel [called|named] {name}",

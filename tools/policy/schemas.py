@@ -9,6 +9,7 @@ from nebula.policy.ask import Level, Verdict
 from nebula.tool.grants import StandingGrant
 from nebula.tool.render import escape
 from nebula.tool.result import Block, Markdown, Result, Table
+from nebula.tool.vouching.store import Endorsement
 
 
 class Answer(BaseModel):
@@ -80,6 +81,19 @@ class PolicyStatus(Result):
             ]
             blocks.append(Table(columns=columns, rows=rows))
         return blocks
+
+
+class Endorsed(Result):
+    """A value that one call may use."""
+
+    endorsement: Endorsement
+
+    def render(self) -> list[Block]:
+        """Say what may happen once, and until when."""
+        made = self.endorsement
+        until = f"{made.expires_at:%H:%M}"
+        said = f"{escape(made.tool)} may use {escape(made.selector)} = {escape(str(made.value))}"
+        return [Markdown(text=f"{said} once in this conversation, until {until} UTC.")]
 
 
 class Switched(Result):

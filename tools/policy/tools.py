@@ -5,15 +5,18 @@ from typing import Annotated
 from pydantic import Field
 
 from nebula.auth.principal import Role, Surface
+from nebula.errors import InvalidInput
 from nebula.policy.ask import Decision
 from nebula.policy.matrix import CASES, answer
 from nebula.policy.selectors import Kind
 from nebula.tool.context import Context
 from nebula.tool.definition import Audience, Effect, EffectKind, tool
 from nebula.tool.usage import used_today
+from nebula.tool.vouching.store import fitting
 from tools.policy import grants
 from tools.policy.schemas import (
     Answer,
+    Endorsed,
     Explanation,
     GrantChange,
     GrantList,
@@ -172,6 +175,45 @@ async def policy_revoke_grant(
 ) -> GrantChange:
     """Withdraw a standing grant at once, or decline the offer of one."""
     return GrantChange(grant=await grants.end(ctx, grant, why))
+
+
+@tool(
+    effect=Effect.WRITE,
+    audience=Audience.HUMAN,
+    rest="POST /policy/endorsements",
+    selectors={"tool": Kind.ID, "argument": Kind.ID, "value": Kind.WORDS, "session": Kind.ID},
+    says=["endorse {value} as {argument} of {tool}"],
+    examples=["trust this address once", "let it use that value once"],
+)
+async def policy_endorse(
+    ctx: Context,
+    tool: Annotated[str, Field(description="The tool that may use it", max_length=48)],
+    argument: Annotated[str, Field(description="The argument that may be so", max_length=80)],
+    value: Annotated[
+        str | bool | int | float | list[str], Field(description="The value you vouch for")
+    ],
+    *,
+    session: Annotated[
+        str | None, Field(description="The conversation; this one when left out", max_length=64)
+    ] = None,
+    minutes: Annotated[float, Field(description="How long it counts", gt=0, le=1440)] = 60,
+) -> Endorsed:
+    """Vouch for one value: one call of one tool in one conversation may use it as if you had said it."""
+    named = ctx.parts.registry.get(tool)
+    where = session or ctx.caller.session_id
+    if where is None:
+        raise InvalidInput("Say which conversation may use it", hint="session=…")
+    made = await ctx.parts.judge.vouching.endorse(
+        named,
+        argument,
+        fitting(named, argument, value),
+        principal_id=ctx.principal.id,
+        session_id=where,
+        by=ctx.principal,
+        surface=ctx.caller.surface,
+        minutes=minutes,
+    )
+    return Endorsed(endorsement=made)
 
 
 def _answer(role: str, surface: str, case: str, decision: Decision) -> Answer:

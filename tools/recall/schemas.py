@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from pydantic import Field
+
 from memory.recall.store import Memory
 from nebula.policy.labels import Label
 from nebula.tool.render import escape
@@ -45,6 +47,11 @@ class ForgottenMemory(Result):
     """A fact that is no longer remembered."""
 
     text: str
+    label: Label = Field(Label.OUTSIDE, exclude=True)
+
+    def origin(self) -> Label:
+        """Return where the fact came from."""
+        return self.label
 
     def render(self) -> Sequence[Block]:
         """Repeat what is gone."""

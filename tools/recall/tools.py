@@ -78,6 +78,7 @@ async def recall_search(
 
 @tool(
     effect=Effect.WRITE,
+    outside=True,
     kind=EffectKind.CHECK_THEN_ACT,
     rest="DELETE /recall/{memory}",
     selectors={"memory": Kind.WORDS},
@@ -105,4 +106,4 @@ async def recall_forget(
 ) -> ForgottenMemory:
     """Forget one fact about the person who talks."""
     forgotten = await Recall(ctx.parts.db, ctx.parts.embedder).forget(ctx.principal, memory)
-    return ForgottenMemory(text=forgotten.text)
+    return ForgottenMemory(text=forgotten.text, label=forgotten.label)

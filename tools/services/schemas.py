@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, Field
 
+from nebula.policy.labels import Label
 from nebula.tool.render import escape
 from nebula.tool.result import Block, Markdown, Result, Table
 
@@ -27,6 +28,11 @@ class ServiceList(Result):
 
     services: list[ServiceEntry]
     map_problems: list[str] = Field(default_factory=list)
+    outside: bool = Field(False, exclude=True)
+
+    def origin(self) -> Label:
+        """Return OUTSIDE when a machine that joined named itself or its services."""
+        return Label.OUTSIDE if self.outside else Label.SYSTEM
 
     def render(self) -> Sequence[Block]:
         """Show a sentence and a table."""

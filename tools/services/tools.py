@@ -24,6 +24,7 @@ OnNode = Annotated[
 
 @tool(
     effect=Effect.READ,
+    outside=True,
     rest="GET /services",
     says=[
         "(list|show) [me] [all] [the|my] services [on {node}]",
@@ -83,6 +84,7 @@ async def services_list(
             if wanted is None or h.name in wanted
         ],
         map_problems=[str(p) for p in directory.problems],
+        outside=any(directory.map.joined(h.node) for h in found if node in {None, h.node}),
     )
 
 
@@ -97,6 +99,7 @@ async def _act(ctx: Context, service: str, node: str | None, action: str) -> Ser
 
 @tool(
     effect=Effect.WRITE,
+    outside=True,
     kind=EffectKind.IDEMPOTENT,
     selectors={"service": Kind.SERVICE, "node": Kind.NODE},
     rest="POST /services/{service}/start",
@@ -111,6 +114,7 @@ async def services_start(ctx: Context, service: ServiceName, node: OnNode = None
 
 @tool(
     effect=Effect.WRITE,
+    outside=True,
     kind=EffectKind.IDEMPOTENT,
     selectors={"service": Kind.SERVICE, "node": Kind.NODE},
     rest="POST /services/{service}/stop",
@@ -125,6 +129,7 @@ async def services_stop(ctx: Context, service: ServiceName, node: OnNode = None)
 
 @tool(
     effect=Effect.WRITE,
+    outside=True,
     kind=EffectKind.OPAQUE,
     selectors={"service": Kind.SERVICE, "node": Kind.NODE},
     rest="POST /services/{service}/restart",

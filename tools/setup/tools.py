@@ -45,6 +45,7 @@ async def setup_check(ctx: Context) -> SetupReport:
     selectors={"setting": Kind.CHOICE, "value": Kind.PLACE},
     preview=apply_preview,
     versions=apply_versions,
+    egress=["value"],
     confirm=True,
     rest="POST /setup",
     says=[

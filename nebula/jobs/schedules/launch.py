@@ -112,7 +112,12 @@ class Launcher:
             values = tool.input_model.model_validate(schedule.arguments)
         except ValidationError as error:  # the tool has changed since
             raise problems(tool, error) from error
-        caller = Caller(_owner_of(schedule), Surface.SCHEDULE, session_id=schedule.session_id)
+        caller = Caller(
+            _owner_of(schedule),
+            Surface.SCHEDULE,
+            session_id=schedule.session_id,
+            labels=schedule.labels,
+        )
         # What they may do now, and could do when they made the schedule.
         caller = replace(caller, principal=await self._parts.auth.effective(caller))
         secrets = await References(self._parts.secrets).check(tool, values, caller)

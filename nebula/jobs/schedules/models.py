@@ -41,6 +41,8 @@ class ScheduleRow(Base):
     owner_name: Mapped[str] = mapped_column(Text)
     rights: Mapped[dict[str, Any]] = mapped_column(JSONB)
     session_id: Mapped[str | None] = mapped_column(Text)
+    labels: Mapped[list[str]] = mapped_column(JSONB, server_default='["user"]')
+    """What whoever made it, or changed its arguments, had read."""
     next_due_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     next_fire_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     last_fired_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from nebula.jobs.schedules.timing import Cron, Every, Once, Timing, due_until, jitter_of, next_fire
+from nebula.policy.labels import Label
 
 MOST_CAUGHT_UP = 100
 MOST_GRACE = 600.0
@@ -53,6 +54,8 @@ class Schedule(BaseModel, frozen=True):
     owner_name: str
     rights: Rights
     session_id: str | None
+    labels: frozenset[Label] = frozenset({Label.USER})
+    """What whoever made it, or changed its arguments, had read: every tick carries it."""
     next_due_at: datetime | None
     next_fire_at: datetime | None
     """`next_due_at` and its jitter."""

@@ -24,6 +24,7 @@ from nebula.jobs.schedules.schedule import (
 from nebula.jobs.schedules.timing import Cron, Every, Once, jitter_of, next_fire
 from nebula.policy.ask import Ask, Verdict
 from nebula.policy.decide import standing
+from nebula.policy.labels import Label
 from nebula.policy.rules import Rules
 from nebula.tool.arguments import problems
 from nebula.tool.definition import AnyTool, Audience
@@ -31,6 +32,7 @@ from nebula.tool.registry import Registry
 
 ADMIN = "jobs:admin"
 _MOST_JITTER = 86_400.0
+_OWN_WORDS = frozenset({Label.USER})
 
 
 class Options(BaseModel, frozen=True):
@@ -61,8 +63,11 @@ class Schedules:
         arguments: Mapping[str, Any],
         timing: Cron | Once | Every,
         options: Options = Options(),  # noqa: B008 - frozen
+        labels: frozenset[Label] = _OWN_WORDS,
     ) -> Schedule:
         """Let a tool run by itself with the rights its owner has now, and no later ones.
+
+        `labels` say what whoever makes it had read; every tick carries them.
 
         Raises:
             NotFound: when there is no such tool.
@@ -82,6 +87,7 @@ class Schedules:
             owner_name=owner.name,
             rights=_rights_of(owner).model_dump(mode="json"),
             enabled=True,
+            labels=sorted(labels),
             **options.model_dump(mode="json"),
         )
         async with self._db.session() as session:
@@ -127,12 +133,17 @@ class Schedules:
         arguments: Mapping[str, Any] | None = None,
         timing: Cron | Once | Every | None = None,
         options: Options | None = None,
+        labels: frozenset[Label] = _OWN_WORDS,
     ) -> Schedule:
-        """Change what is given; its rights stay those of its making, and are checked again."""
+        """Change what is given; its rights stay those of its making, and are checked again.
+
+        `labels` of whoever changes it are added: a change may be made of what they had read.
+        """
         async with self._db.session() as session:
             row = await _own(session, schedule_id, by, lock=True)
             known = self._registry.get(row.tool)
             _check_rights(known, by)
+            row.labels = sorted({*row.labels, *labels})
             if name is not None:
                 row.name = _named(name)
             if arguments is not None:

@@ -190,7 +190,7 @@ class NodeClient:
         except ValueError as error:
             raise self._nonsense() from error
         if answer.is_error:
-            raise self._refusal(answer.status_code, document)
+            raise self._refusal(answer.status_code, document).quoting()
         return document
 
     def _nonsense(self) -> UpstreamRejected:

@@ -3,10 +3,10 @@
 import json
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 from uuid import uuid4
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from sqlalchemy import func, text
 from sqlalchemy.dialects.postgresql import insert
 
@@ -78,6 +78,25 @@ class Endorsement(BaseModel):
 _ENDORSED: TypeAdapter[list[Endorsed]] = TypeAdapter(list[Endorsed])
 
 
+def fitting(tool: AnyTool, argument: str, value: Any) -> Any:
+    """Return a value as the argument takes it, as JSON; one stands for a list of one.
+
+    Raises:
+        InvalidInput: when the tool has no such argument, or it takes no such value.
+    """
+    parameter = tool.input_model.model_fields.get(argument)
+    if parameter is None:
+        raise InvalidInput(f"{tool.name} takes no {argument[:80]!r}")
+    annotated: Any = Annotated[parameter.annotation, parameter]
+    check: TypeAdapter[Any] = TypeAdapter(annotated)
+    for candidate in (value, [value]):
+        try:
+            return check.dump_python(check.validate_python(candidate), mode="json")
+        except ValidationError:
+            continue
+    raise InvalidInput(f"{argument} of {tool.name} cannot be that")
+
+
 class Vouching:
     """Reads, takes and gives what can be used once."""
 
@@ -128,8 +147,8 @@ class Vouching:
             raise PermissionDenied("Only a person endorses a value.")
         if not by.can(tool.permission):
             raise PermissionDenied(f"{tool.name} needs the permission {tool.permission}.")
-        if selector not in tool.selectors:
-            known = ", ".join(tool.selectors) or "none"
+        if selector not in tool.places:
+            known = ", ".join(tool.places) or "none"
             raise InvalidInput(
                 f"{selector!r} does not decide where {tool.name} takes effect",
                 hint=f"Those that do: {known}.",

@@ -27,6 +27,11 @@ class _Everything:
         return None
 
 
+def everything() -> _Everything:
+    """Return an index that offers every tool for every request."""
+    return _Everything()
+
+
 @asynccontextmanager
 async def lab(settings: Settings, policy: Policy) -> AsyncIterator[Lab]:
     async with narrow_lab(settings, policy) as world:

@@ -1,5 +1,6 @@
 """The policy tools: anybody may look, many may stop everything, few may resume."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,8 @@ import pytest
 
 from nebula.app import App
 from nebula.auth.principal import Caller, Principal, Surface
-from nebula.errors import NotFound, Paused, PermissionDenied
+from nebula.errors import ApprovalRequired, InvalidInput, NotFound, Paused, PermissionDenied
+from nebula.policy.labels import Label
 from nebula.tool.render import to_markdown
 
 
@@ -73,3 +75,39 @@ async def test_policy_status_tells_of_limits_and_of_mistakes(
     status = await call(app, admin, "policy_status", by_model=True)
     assert "policy.yml line 1" in status.problems[0]
     assert status.limits, "the last good rules stay in force"
+
+
+async def test_policy_endorse_lets_one_call_of_this_conversation_use_a_value(
+    app: App, admin: Principal
+) -> None:
+    person = Caller(admin, Surface.CHAT, session_id="s1")
+    tainted = frozenset({Label.USER, Label.OUTSIDE})
+    model = replace(person, by_model=True, labels=tainted)
+
+    async def remember(call_id: str) -> None:
+        await app.executor.execute(
+            "recall_save", {"text": "the sky is blue"}, caller=model, call_id=call_id
+        )
+
+    given = {"tool": "recall_save", "argument": "text", "value": "The sky is blue."}
+    made = await app.executor.execute("policy_endorse", given, caller=person, call_id="e1")
+    assert "once in this conversation" in to_markdown(made.render())
+    await remember("c1")
+    with pytest.raises(ApprovalRequired):
+        await remember("c2")
+
+
+async def test_policy_endorse_is_for_people_and_for_values_that_fit(
+    app: App, admin: Principal
+) -> None:
+    given = {"tool": "notify_send", "argument": "channels", "value": "ops"}
+    with pytest.raises(PermissionDenied, match="Only a person"):
+        await call(app, admin, "policy_endorse", by_model=True, **given)
+    with pytest.raises(InvalidInput, match="Say which conversation"):
+        await call(app, admin, "policy_endorse", **given)
+    made = await call(app, admin, "policy_endorse", **given, session="s1")
+    assert made.endorsement.value == ["ops"]
+    for argument, value in (("channels", "not a name!"), ("nothing", "x"), ("message", "x")):
+        with pytest.raises(InvalidInput):
+            wrong = given | {"argument": argument, "value": value}
+            await call(app, admin, "policy_endorse", **wrong, session="s1")

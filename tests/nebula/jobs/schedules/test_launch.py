@@ -17,6 +17,7 @@ from nebula.jobs.schedules.service import Options
 from nebula.jobs.schedules.ticker import Ticker
 from nebula.jobs.schedules.timing import Every, Once
 from nebula.jobs.worker import Worker
+from nebula.policy.labels import Label
 from nebula.settings import Settings
 from nebula.tool.context import Context
 from nebula.tool.definition import Effect, EffectKind, tool
@@ -125,6 +126,40 @@ async def test_what_cannot_be_undone_is_proposed_and_runs_once_a_person_approved
     assert await ticker.settle_proposed() == 0
     (job,) = await lab.parts.jobs.list(admin)
     assert (await lab.parts.jobs.wait(job.id, admin, 20)).state is JobState.SUCCEEDED
+
+
+async def test_what_was_scheduled_after_outside_text_asks_at_every_tick(
+    lab: App, admin: Principal, ticker: Ticker, later: Later
+) -> None:
+    labels = frozenset({Label.USER, Label.OUTSIDE})
+    made = await lab.parts.schedules.create(
+        admin,
+        "soon",
+        tool="sample_idempotent",
+        arguments={"name": "x"},
+        timing=Every(seconds=60, start=datetime.now(UTC)),
+        labels=labels,
+    )
+    assert (await lab.parts.schedules.get(made.id, admin)).labels == labels
+    await ticker.fire_due()
+    later.now += timedelta(minutes=5)
+    await ticker.fire_due()
+    ticks = await lab.parts.schedules.ticks(made.id, admin)
+    states = [tick.state for tick in ticks if tick.state is not TickState.SKIPPED]
+    assert states == [TickState.PROPOSED] * 2
+    assert await lab.parts.jobs.list(admin) == []
+
+
+async def test_a_change_made_after_outside_text_leaves_its_label_on_a_schedule(
+    lab: App, admin: Principal, ticker: Ticker
+) -> None:
+    made = await once(lab, admin, "sample_idempotent")
+    labels = frozenset({Label.USER, Label.OUTSIDE})
+    await lab.parts.schedules.update(made.id, admin, arguments={"name": "y"}, labels=labels)
+    await lab.parts.schedules.update(made.id, admin, name="renamed by hand")
+    await ticker.fire_due()
+    (tick,) = await lab.parts.schedules.ticks(made.id, admin)
+    assert tick.state is TickState.PROPOSED
 
 
 async def test_a_denied_proposal_never_runs(lab: App, admin: Principal, ticker: Ticker) -> None:
