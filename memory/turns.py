@@ -24,6 +24,7 @@ from nebula.policy.labels import Label
 from nebula.tool.result import Block
 
 Also = Callable[[Statements], Awaitable[None]]
+Begun = Callable[[Statements, "Turn"], Awaitable[None]]
 Ending = Literal["answered", "cancelled", "failed", "waiting"]
 
 _BLOCKS: TypeAdapter[list[Block]] = TypeAdapter(list[Block])
@@ -175,8 +176,12 @@ class Turns:
         self._db = db
         self._stale = stale_seconds
 
-    async def begin(self, caller: Caller, said: str, session_id: str | None) -> Turn:
+    async def begin(
+        self, caller: Caller, said: str, session_id: str | None, *, also: Begun | None = None
+    ) -> Turn:
         """Note a message and begin its turn; a session is made when there is none yet.
+
+        `also` is done in the same transaction; what it raises leaves nothing behind.
 
         Raises:
             NotFound: when the session is not the caller's.
@@ -194,12 +199,13 @@ class Turns:
             "labels": json.dumps(sorted(caller.labels)),
         }
         async with self._db.bare() as db:
-            if session_id is None:
-                turn.title = await db.scalar(_OPEN_SESSION, values)
-                turn.running = True
-            else:
-                async with db.transaction():
-                    await _begin(db, turn, values)
+            if session_id is None and also is None:
+                await _open(db, turn, values)
+                return turn
+            async with db.transaction():
+                await (_open if session_id is None else _begin)(db, turn, values)
+                if also is not None:
+                    await also(db, turn)
         return turn
 
     async def claim(self, turn: Turn) -> bool:
@@ -311,6 +317,11 @@ def _as_record(caller: Caller) -> dict[str, Any]:
         "surface": caller.surface,
         "labels": sorted(caller.labels),
     }
+
+
+async def _open(db: Bare, turn: Turn, values: Mapping[str, Any]) -> None:
+    turn.title = await db.scalar(_OPEN_SESSION, values)
+    turn.running = True
 
 
 async def _begin(db: Bare, turn: Turn, values: Mapping[str, Any]) -> None:

@@ -26,7 +26,7 @@ from graphs.jarvis.stream import TurnStream
 from graphs.jarvis.turn import Running, TurnRunner
 from memory.checkpoints import open_checkpoints
 from memory.sessions import Housekeeping, Sessions
-from memory.turns import Answer, Turns, caller_of, principal_of
+from memory.turns import Answer, Begun, Turns, caller_of, principal_of
 from nebula.auth.principal import Caller
 from nebula.errors import InvalidInput, NebulaError, TooLarge
 from nebula.policy.labels import Label
@@ -66,8 +66,11 @@ class Jarvis:
         *,
         session_id: str | None = None,
         attachments: Sequence[Attachment] = (),
+        also: Begun | None = None,
     ) -> AsyncIterator[ChatEvent]:
         """Take a message and yield its turn's events, from `session` to `done`.
+
+        `also` is done in the transaction that begins the turn; what it raises leaves no turn.
 
         Raises:
             InvalidInput: for an empty message, or a picture that no model could see.
@@ -87,7 +90,7 @@ class Jarvis:
         if attachments:
             caller = replace(caller, labels=caller.labels | {Label.OUTSIDE})
         async with self._door:
-            turn = await self._turns.begin(caller, said, session_id)
+            turn = await self._turns.begin(caller, said, session_id, also=also)
         caller = await self._effective(replace(caller, session_id=turn.session_id, by_model=False))
         mine = TurnStream(turn, caller.principal.id)
         stream = self._start(Running(mine, caller, said, typed, pictures))

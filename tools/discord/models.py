@@ -1,0 +1,116 @@
+"""Tables of the Discord door. Ids of Discord are kept as text, as its API writes them."""
+
+from datetime import datetime
+
+from sqlalchemy import ARRAY, CheckConstraint, DateTime, Index, Text, func, true
+from sqlalchemy.orm import Mapped, mapped_column
+
+from nebula.db.base import Base
+
+_MOMENT = DateTime(timezone=True)
+
+
+class DiscordAccount(Base):
+    """A Discord account and the person who proved that it is theirs."""
+
+    __tablename__ = "discord_accounts"
+
+    discord_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    user_id: Mapped[str] = mapped_column(Text, index=True)
+    name: Mapped[str] = mapped_column(Text)
+    """What it was called on Discord when it was linked."""
+    linked_at: Mapped[datetime] = mapped_column(_MOMENT, server_default=func.now())
+
+
+class DiscordCode(Base):
+    """A code that links an account once; kept hashed."""
+
+    __tablename__ = "discord_codes"
+
+    code_hash: Mapped[str] = mapped_column(Text, primary_key=True)
+    user_id: Mapped[str] = mapped_column(Text)
+    expires_at: Mapped[datetime] = mapped_column(_MOMENT)
+    used_at: Mapped[datetime | None] = mapped_column(_MOMENT)
+
+
+class DiscordServer(Base):
+    """A server the bot was invited to, and where it answers whom there."""
+
+    __tablename__ = "discord_servers"
+    __table_args__ = (CheckConstraint("answer_in in ('thread', 'reply')", name="answer_in"),)
+
+    guild_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    present: Mapped[bool] = mapped_column(server_default=true())
+    enabled: Mapped[bool] = mapped_column(server_default=true())
+    channels: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
+    """Ids of the channels it answers in; empty for all."""
+    roles: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
+    """Ids of the roles it answers, one of which is enough; empty for everyone."""
+    answer_in: Mapped[str] = mapped_column(Text, server_default="thread")
+    changed_at: Mapped[datetime] = mapped_column(_MOMENT, server_default=func.now())
+
+
+class DiscordSession(Base):
+    """The session of one person in one place: a direct message, a thread, a chain of replies."""
+
+    __tablename__ = "discord_sessions"
+
+    place: Mapped[str] = mapped_column(Text, primary_key=True)
+    discord_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    session_id: Mapped[str] = mapped_column(Text, index=True)
+    guild_id: Mapped[str | None] = mapped_column(Text)
+    channel_id: Mapped[str] = mapped_column(Text)
+    """Where messages of it arrive: the direct message, the thread, or the channel."""
+    used_at: Mapped[datetime] = mapped_column(_MOMENT, server_default=func.now())
+
+
+class DiscordTurn(Base):
+    """One message (or command) that began a turn, and what of its answer is on Discord."""
+
+    __tablename__ = "discord_turns"
+    __table_args__ = (
+        CheckConstraint("state in ('open', 'waiting', 'shown')", name="state"),
+        Index("ix_discord_turns_shown", "shown", postgresql_using="gin"),
+        Index("ix_discord_turns_unfinished", "at", postgresql_where="state <> 'shown'"),
+    )
+
+    message_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    turn_id: Mapped[str] = mapped_column(Text)
+    session_id: Mapped[str] = mapped_column(Text, index=True)
+    discord_id: Mapped[str] = mapped_column(Text)
+    place: Mapped[str] = mapped_column(Text)
+    channel_id: Mapped[str] = mapped_column(Text, index=True)
+    shown: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
+    """The messages that show the answer, in order."""
+    state: Mapped[str] = mapped_column(Text, server_default="open")
+    at: Mapped[datetime] = mapped_column(_MOMENT, server_default=func.now())
+
+
+class DiscordCard(Base):
+    """The message that asks about an approval."""
+
+    __tablename__ = "discord_cards"
+
+    approval_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    channel_id: Mapped[str] = mapped_column(Text)
+    message_id: Mapped[str] = mapped_column(Text)
+    discord_id: Mapped[str] = mapped_column(Text)
+    """Whose question it is: as them the approval is looked up again."""
+    expires_at: Mapped[datetime] = mapped_column(_MOMENT)
+    closed: Mapped[bool] = mapped_column(server_default="false")
+
+
+class DiscordBot(Base):
+    """The one bot: which commands Discord has of it, and how it is."""
+
+    __tablename__ = "discord_bot"
+    __table_args__ = (CheckConstraint("one", name="only_row"),)
+
+    one: Mapped[bool] = mapped_column(primary_key=True, server_default=true())
+    application_id: Mapped[str] = mapped_column(Text, server_default="")
+    name: Mapped[str] = mapped_column(Text, server_default="")
+    commands_sha256: Mapped[str] = mapped_column(Text, server_default="")
+    state: Mapped[str] = mapped_column(Text, server_default="off")
+    problem: Mapped[str] = mapped_column(Text, server_default="")
+    at: Mapped[datetime] = mapped_column(_MOMENT, server_default=func.now())

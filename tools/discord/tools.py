@@ -1,0 +1,135 @@
+"""Discord: linking one's account, and how the bot behaves on each server."""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from nebula.errors import InvalidInput
+from nebula.policy.selectors import Kind
+from nebula.tool.context import Context
+from nebula.tool.definition import Audience, Effect, EffectKind, tool
+from tools.discord.accounts import Accounts
+from tools.discord.schemas import (
+    AnswerIn,
+    LinkCode,
+    ServerList,
+    ServerSettings,
+    Unlinked,
+)
+from tools.discord.servers import Servers
+
+AnyServer = Annotated[
+    str, Field(max_length=100, description="The server's name or id; the only one when left out")
+]
+_Ids = list[Annotated[str, Field(pattern=r"^[0-9]{1,20}$", description="An id of Discord")]]
+
+
+def _accounts(ctx: Context) -> Accounts:
+    return Accounts(ctx.parts.db, ctx.parts.auth, ctx.parts.audit)
+
+
+@tool(
+    effect=Effect.WRITE,
+    kind=EffectKind.OPAQUE,
+    audience=Audience.HUMAN,
+    permission="discord:read",
+    rest="POST /discord/link",
+    says=["(link|connect) [my] discord [account]", "link me (to|with) discord"],
+    examples=["I want to talk to you on Discord", "give me a code for discord"],
+)
+async def discord_link(ctx: Context) -> LinkCode:
+    """Make a code that links your own Discord account to you, once and within ten minutes."""
+    code, until = await _accounts(ctx).new_code(ctx.principal.id)
+    bot = await Servers(ctx.parts.db).bot()
+    return LinkCode(code=code, expires_at=until, bot=bot.name)
+
+
+@tool(
+    effect=Effect.WRITE,
+    kind=EffectKind.IDEMPOTENT,
+    permission="discord:read",
+    rest="POST /discord/unlink",
+    says=["(unlink|disconnect) [my] discord [account]"],
+    examples=["forget my Discord account", "my discord account was stolen, cut it off"],
+)
+async def discord_unlink(ctx: Context) -> Unlinked:
+    """Let none of your Discord accounts speak for you any more."""
+    return Unlinked(accounts=await _accounts(ctx).unlink(ctx.principal.id))
+
+
+@tool(
+    effect=Effect.READ,
+    rest="GET /discord/servers",
+    outside=True,
+    says=["(list|show) [the|my] discord servers", "is the discord bot (there|connected|online)"],
+    examples=["on which Discord servers are you?", "how is the discord bot doing"],
+)
+async def discord_list_servers(ctx: Context) -> ServerList:
+    """List the Discord servers the bot is on, with how it behaves there, and how the bot is."""
+    servers = Servers(ctx.parts.db)
+    bot = await servers.bot()
+    name = bot.name or "The bot"
+    said = f"{name} is {bot.state}." + (f" {bot.problem}" if bot.problem else "")
+    return ServerList(bot=said, servers=await servers.all())
+
+
+@tool(
+    effect=Effect.READ,
+    rest="GET /discord/settings",
+    outside=True,
+    says=["(show|what are) [the] discord settings [(of|on|for) {server}]"],
+    examples=["in which channels do you answer on Discord?", "who may talk to the discord bot"],
+)
+async def discord_get_settings(ctx: Context, server: AnyServer = "") -> ServerSettings:
+    """Show where and whom the bot answers on a Discord server."""
+    return ServerSettings(server=await Servers(ctx.parts.db).find(server))
+
+
+@tool(
+    effect=Effect.WRITE,
+    kind=EffectKind.IDEMPOTENT,
+    permission="discord:admin",
+    selectors={"server": Kind.WORDS, "channels": Kind.WORDS, "roles": Kind.WORDS},
+    rest="PUT /discord/settings",
+    says=[
+        "answer (on|in) discord [server] {server} (with|in) [a] {answer_in}",
+        "switch the discord bot {enabled} [(on|in) {server}]",
+    ],
+    examples=[
+        "answer on Discord only in channel 1122334455",
+        "only the moderators may use the discord bot",
+        "stop answering on our Discord",
+    ],
+)
+async def discord_set_settings(
+    ctx: Context,
+    server: AnyServer = "",
+    enabled: Annotated[
+        bool | None, Field(description="Whether the bot answers there; left out, as it is")
+    ] = None,
+    channels: Annotated[
+        _Ids | None,
+        Field(max_length=100, description="Ids of the channels it answers in; [] for all"),
+    ] = None,
+    roles: Annotated[
+        _Ids | None,
+        Field(max_length=100, description="Ids of roles, one of which is needed; [] for none"),
+    ] = None,
+    answer_in: Annotated[
+        AnswerIn | None, Field(description="Answer a mention in a thread, or as a reply")
+    ] = None,
+) -> ServerSettings:
+    """Set where and whom the bot answers on a Discord server."""
+    asked: dict[str, Any] = {
+        "enabled": enabled,
+        "channels": channels,
+        "roles": roles,
+        "answer_in": None if answer_in is None else answer_in.value,
+    }
+    values = {name: value for name, value in asked.items() if value is not None}
+    if not values:
+        raise InvalidInput("Say what to set: enabled, channels, roles or answer_in")
+    servers = Servers(ctx.parts.db)
+    found = await servers.find(server)
+    changed = await servers.change(found.guild_id, values)
+    return ServerSettings(server=changed, done="is set")

@@ -1,0 +1,1 @@
+"""Jarvis on Discord: messages, commands and buttons in; streamed answers, files and cards out."""
