@@ -224,6 +224,12 @@ class Turns:
                 turn.earlier = await _unfinished(db, turn)
         return turn.running
 
+    async def lose_silent(self, session_id: str) -> bool:
+        """Note that turns whose process fell silent are lost; say whether there were any."""
+        silent = {"session": session_id, "turn": "", "stale": self._stale}
+        async with self._db.bare() as db:
+            return (await db.execute(_LOSE_SILENT, silent)).rowcount > 0
+
     async def resume(self, session_id: str) -> tuple[Turn, Mapping[str, Any]] | None:
         """Take up the session's waiting turn; None when there is none, or another process has it."""
         async with self._db.session() as db:

@@ -141,6 +141,10 @@ class Jarvis:
         latest = await self._turns.latest(session_id, caller.principal)
         return latest is not None and latest[1] in {"queued", "running"}
 
+    async def is_lost(self, session_id: str) -> bool:
+        """Say whether a turn of the session was given up just now: its process fell silent."""
+        return await self._turns.lose_silent(session_id)
+
     async def watch(self, caller: Caller, session_id: str) -> AsyncIterator[ChatEvent]:
         """Yield the events of every turn of the session from now on, until the reader leaves.
 

@@ -83,6 +83,8 @@ class DiscordTurn(Base):
     channel_id: Mapped[str] = mapped_column(Text, index=True)
     shown: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
     """The messages that show the answer, in order."""
+    settled: Mapped[int] = mapped_column(server_default="0")
+    """How many of them stand above a question that was decided, and change no more."""
     state: Mapped[str] = mapped_column(Text, server_default="open")
     at: Mapped[datetime] = mapped_column(_MOMENT, server_default=func.now())
 

@@ -11,7 +11,7 @@ from nebula.errors import Conflict
 from tools.discord.models import DiscordSession, DiscordTurn
 
 if TYPE_CHECKING:
-    from memory.turns import Begun, Turn
+    from memory.turns import Turn
     from nebula.db.bare import Statements
     from nebula.db.engine import Database
 
@@ -28,6 +28,10 @@ _PLACE = text(
 )
 
 State = Literal["open", "waiting", "shown"]
+
+
+class AnsweredAlready(Conflict):
+    """The message began a turn before; this time nothing is written."""
 
 
 class Heard(BaseModel):
@@ -55,8 +59,40 @@ class ShownTurn(BaseModel):
     discord_id: str
     place: str
     channel_id: str
-    shown: list[str]
-    state: State
+    shown: list[str] = []
+    settled: int = 0
+    state: State = "open"
+
+
+class Begins:
+    """Notes a message within the transaction that begins its turn; `turn` is then known."""
+
+    def __init__(self, heard: Heard) -> None:
+        """Take the message."""
+        self._heard = heard
+        self.turn: ShownTurn | None = None
+
+    async def __call__(self, statements: "Statements", turn: "Turn") -> None:
+        """Write it down.
+
+        Raises:
+            AnsweredAlready: when the message began a turn before; then neither is written.
+        """
+        heard = self._heard
+        values = {
+            "message": heard.message_id,
+            "turn": turn.id,
+            "session": turn.session_id,
+            "discord": heard.discord_id,
+            "place": heard.place,
+            "channel": heard.channel_id,
+            "guild": heard.guild_id,
+        }
+        if await statements.scalar(_BEGIN, values) is None:
+            raise AnsweredAlready("This message was answered already.")
+        await statements.scalar(_PLACE, values)
+        known = heard.model_dump(exclude={"guild_id"})
+        self.turn = ShownTurn(turn_id=turn.id, session_id=turn.session_id, **known)
 
 
 class Places:
@@ -79,28 +115,6 @@ class Places:
         )
         async with self._db.session() as session:
             return await session.scalar(query)
-
-    def begins(self, heard: Heard) -> "Begun":
-        """Return what notes the message within the transaction that begins its turn.
-
-        It raises Conflict when the message began a turn already; then neither is written.
-        """
-
-        async def note(statements: "Statements", turn: "Turn") -> None:
-            values = {
-                "message": heard.message_id,
-                "turn": turn.id,
-                "session": turn.session_id,
-                "discord": heard.discord_id,
-                "place": heard.place,
-                "channel": heard.channel_id,
-                "guild": heard.guild_id,
-            }
-            if await statements.scalar(_BEGIN, values) is None:
-                raise Conflict("This message was answered already.")
-            await statements.scalar(_PLACE, values)
-
-        return note
 
     async def is_known(self, message_id: str) -> bool:
         """Say whether a message began a turn already."""
@@ -134,6 +148,14 @@ class Places:
         async with self._db.session() as session:
             rows = await session.scalars(query.order_by(DiscordTurn.at).limit(200))
             return [ShownTurn.model_validate(row) for row in rows]
+
+    async def settle(self, turn: ShownTurn) -> ShownTurn:
+        """Let what a turn shows so far stand; what comes now is shown below it."""
+        change = update(DiscordTurn).where(DiscordTurn.turn_id == turn.turn_id)
+        async with self._db.session() as session:
+            settled = func.cardinality(DiscordTurn.shown)
+            row = await session.scalar(change.values(settled=settled).returning(DiscordTurn))
+            return turn if row is None else ShownTurn.model_validate(row)
 
     async def note_shown(self, turn_id: str, shown: Sequence[str], state: State) -> None:
         """Keep which messages show a turn, and whether that is all."""

@@ -88,9 +88,7 @@ class Servers:
     async def note_bot(self, **values: str) -> None:
         """Keep something about the bot: its state, its problem, the commands Discord has."""
         made = insert(DiscordBot).values(one=True, **values)
-        made = made.on_conflict_do_update(
-            index_elements=["one"], set_={**values, "at": func.now()}
-        )
+        made = made.on_conflict_do_update(index_elements=["one"], set_={**values, "at": func.now()})
         async with self._db.session() as session:
             await session.execute(made)
 

@@ -101,7 +101,7 @@ async def discord_get_settings(ctx: Context, server: AnyServer = "") -> ServerSe
         "stop answering on our Discord",
     ],
 )
-async def discord_set_settings(
+async def discord_set_settings(  # noqa: PLR0917 - the executor passes them by name
     ctx: Context,
     server: AnyServer = "",
     enabled: Annotated[

@@ -24,6 +24,8 @@ _MOST_FILES = 10
 _RULE = re.compile(r"^\s*\|?[ :]*-{2,}[ :|-]*$")
 _FENCED = re.compile(r"^ {0,3}(```|~~~)")
 _FORMULA = re.compile(r"^(?:[=@\t\r]|[+-](?![0-9.,]+$))")
+_ADDRESS = re.compile(r"(?<![<\w`])https?://[^\s<>`]+[^\s<>`.,;:!?)\]*_'\"]")
+_CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]+`)", re.DOTALL)
 _DATA = re.compile(r"data:image/(png|jpeg|gif|webp);base64,([A-Za-z0-9+/=]+)")
 
 
@@ -44,8 +46,8 @@ class Shown:
 
 
 def safe(text: str) -> str:
-    """Return text that pings nobody; tables of Markdown become code, which Discord can show."""
-    return unmentioned(_tables_as_code(text))
+    """Return text that pings nobody and makes Discord fetch nothing; tables become code."""
+    return unmentioned(_unfurled(_tables_as_code(text)))
 
 
 def show(blocks: Sequence[Block], link: str) -> Shown:
@@ -69,7 +71,8 @@ def _text(block: Block, files: list[Upload], link: str) -> str:
             return _plot(block, files)
         case Choices(question=question, options=options):
             lines = [
-                f"{n}. {_plain(label)} – say {code(says)}" for n, (label, says) in enumerate(options, 1)
+                f"{n}. {_plain(label)} – say {code(says)}"
+                for n, (label, says) in enumerate(options, 1)
             ]
             return "\n".join([_plain(question), *lines])
         case JobProgress():
@@ -130,9 +133,7 @@ def _aligned(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(columns), rule, *(line(row) for row in rows)])
 
 
-def _narrowed(
-    columns: list[str], rows: list[list[str]]
-) -> tuple[list[str], list[list[str]]]:
+def _narrowed(columns: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
     """Return the first columns and rows, with long cells cut, so that they fit the width."""
     few = [[_cut(cell) for cell in row] for row in rows[:_FEW]]
     heads = [_cut(name) for name in columns]
@@ -150,7 +151,7 @@ def _cut(cell: str) -> str:
 
 
 def _is_number(cell: str) -> bool:
-    return re.fullmatch(r"[-+]?[\d.,]+ ?(?:%|[A-Za-z]{1,3})?|–", cell) is not None  # noqa: RUF001
+    return re.fullmatch(r"[-+]?[\d.,]+ ?(?:%|[A-Za-z]{1,3})?|–", cell) is not None
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
@@ -207,6 +208,13 @@ def _filled(values: list[str], count: int) -> list[str]:
 
 def _file_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower()[:40] or "table"
+
+
+def _unfurled(text: str) -> str:
+    """Write addresses outside code as `<…>`: Discord then fetches no preview of them."""
+    pieces = _CODE.split(text)
+    pieces[::2] = [_ADDRESS.sub(r"<\g<0>>", piece) for piece in pieces[::2]]
+    return "".join(pieces)
 
 
 def _tables_as_code(text: str) -> str:
