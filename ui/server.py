@@ -1,12 +1,16 @@
 """The whole server: the machine doors of `api`, and the web chat mounted last."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nebula.settings import Settings
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+    from api.doors import Doors
 
 
 def create(settings: Settings) -> "FastAPI":
@@ -15,7 +19,31 @@ def create(settings: Settings) -> "FastAPI":
 
     server = create_server(settings)
     mount_chat(server, settings)
+    open_discord(server)
     return server
+
+
+def open_discord(server: "FastAPI") -> None:
+    """Let the server's lifespan run the Discord bot too, when there is a token for it."""
+    from tools.discord.settings import DiscordSettings
+
+    opening = server.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(application: "FastAPI") -> AsyncIterator[Any]:
+        async with opening(application) as state:
+            doors: Doors = application.state.doors
+            token = doors.app.parts.settings_of(DiscordSettings).token
+            if not token.get_secret_value():
+                yield state
+                return
+            # The library is only imported where there is a bot.
+            from ui.discord.run import beside
+
+            async with beside(doors.app, doors.jarvis):
+                yield state
+
+    server.router.lifespan_context = lifespan
 
 
 def mount_chat(server: "FastAPI", settings: Settings) -> None:

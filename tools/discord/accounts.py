@@ -13,11 +13,10 @@ from nebula.errors import InvalidInput, NotAuthenticated
 from tools.discord.models import DiscordAccount
 
 if TYPE_CHECKING:
-    from nebula.tool.audit.log import Audit
-
     from nebula.auth.service import Auth
     from nebula.db.bare import Statements
     from nebula.db.engine import Database
+    from nebula.tool.audit.log import Audit
 
 MINUTES = 10
 _LETTERS = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from nebula.errors import NebulaError
-from ui.cli import audit, gpu, node, policy, secrets
+from ui.cli import audit, discord, gpu, node, policy, secrets
 from ui.cli.exits import STOPPED, code_of, tell
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app.add_typer(jobs_app, name="jobs")
 app.add_typer(new_app, name="new")
 app.add_typer(node.app, name="node")
 app.add_typer(gpu.app, name="gpu")
+app.add_typer(discord.app, name="discord")
 app.add_typer(policy.app, name="policy")
 app.add_typer(secrets.app, name="secrets")
 

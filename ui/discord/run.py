@@ -1,8 +1,10 @@
 """Keeps the bot running: alone as `jarvis discord`, or beside the server of `jarvis up`."""
 
 import asyncio
+import signal
+import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -24,6 +26,34 @@ log = structlog.get_logger(__name__)
 _LONGEST_WAIT = 300.0
 _BAD_TOKEN, _BAD_INTENTS = 4004, 4014
 _AWAY = (discord.DiscordException, aiohttp.ClientError, OSError, TimeoutError, NebulaError)
+
+
+def alone() -> None:
+    """Run the bot in this process until SIGTERM or Ctrl-C.
+
+    Raises:
+        NebulaError: as `keep` does.
+    """
+    from nebula.log import configure_logging
+    from ui.cli.operator import read_settings
+
+    settings = read_settings()
+    configure_logging(settings.log_format, settings.log_level)
+    asyncio.run(_until_stopped())
+    sys.stderr.write("Stopped.\n")
+
+
+async def _until_stopped() -> None:
+    from graphs.jarvis.service import open_jarvis
+    from nebula.app import open_app
+    from ui.cli.operator import read_settings
+
+    async with open_app(read_settings()) as app, open_jarvis(app) as jarvis:
+        work = asyncio.create_task(keep(app, jarvis), name="discord")
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, work.cancel)
+        with suppress(asyncio.CancelledError):
+            await work
 
 
 async def keep(app: "App", jarvis: "Jarvis", pace: Pace | None = None) -> None:
