@@ -40,7 +40,7 @@ class ChannelCanvas:
     """A channel, a thread, or a direct message."""
 
     def __init__(
-        self, channel: discord.abc.MessageableChannel, answering: discord.Message | None = None
+        self, channel: "discord.abc.MessageableChannel", answering: discord.Message | None = None
     ) -> None:
         """Take the channel, and the message that the first one put here answers."""
         self._channel = channel

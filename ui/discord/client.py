@@ -117,7 +117,7 @@ class Bot(discord.Client):
         """Log what broke in the library's hands."""
         log.exception("discord_event_crashed", event=event_method)
 
-    async def channel(self, channel_id: str) -> discord.abc.MessageableChannel:
+    async def channel(self, channel_id: str) -> "discord.abc.MessageableChannel":
         """Return a channel by id, asked of Discord when it is not known."""
         found = self.get_channel(int(channel_id)) or await self.fetch_channel(int(channel_id))
         if not isinstance(found, discord.abc.Messageable):

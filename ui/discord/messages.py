@@ -29,7 +29,7 @@ class _Spot:
     """Where a message is answered."""
 
     place: str
-    channel: discord.abc.MessageableChannel
+    channel: "discord.abc.MessageableChannel"
     answering: discord.Message | None = None
     theirs: ShownTurn | None = None
     """The turn whose answer was replied to."""

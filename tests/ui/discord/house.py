@@ -1,0 +1,114 @@
+"""A bot over the lamps on a fake Discord, with people who are linked and people who are not."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphs.jarvis.caretaker import Pace as CarePace
+from nebula.app import App
+from nebula.auth.principal import Principal, Role
+from nebula.settings import Settings
+from tests.fakes.discord.people import Person
+from tests.fakes.discord.server import TOKEN, FakeDiscord, Seen, fake_discord
+from tests.graphs.lab import Lab, lab, script
+from tools.discord.settings import DiscordSettings
+from ui.discord.drawing import Pace
+from ui.discord.run import beside
+
+PACE = Pace(edit=0.1, look=0.1, sweep=0.2, retry=0.05)
+
+
+@dataclass
+class House:
+    """Everything a test looks at."""
+
+    discord: FakeDiscord
+    lab: Lab
+    people: dict[str, Person] = field(default_factory=dict)
+    principals: dict[str, Principal] = field(default_factory=dict)
+    _number: int = 1000
+    _running: Any = None
+
+    @property
+    def app(self) -> App:
+        return self.lab.app
+
+    def says(self, *answers: Any) -> None:
+        """Let the model answer so, one after another."""
+        self.lab.model.policy = script(*answers)
+
+    def stranger(self, name: str = "", *, roles: Any = (), bot: bool = False) -> Person:
+        """Let somebody in whose account is not linked."""
+        self._number += 1
+        name = name or f"person{self._number}"
+        return Person(self.discord, str(self._number), name, list(roles), bot)
+
+    async def person(self, role: Role = Role.ADMIN, *, roles: Any = ()) -> Person:
+        """Let somebody in whose account is linked to a user of this role."""
+        who = self.stranger(roles=roles)
+        principal = await self.app.parts.auth.create_user(who.name, role)
+        accounts = self.accounts
+        code, _ = await accounts.new_code(principal.id)
+        await accounts.link(code, who.id, who.name)
+        self.principals[who.id] = principal
+        return who
+
+    @property
+    def accounts(self) -> Any:
+        from tools.discord.accounts import Accounts
+
+        parts = self.app.parts
+        return Accounts(parts.db, parts.auth, parts.audit)
+
+    async def answer(self, channel_id: str, text: str, *, seconds: float = 10.0) -> Seen:
+        """Wait until the bot has written something with this text in a channel."""
+
+        def found() -> Seen | None:
+            said = self.discord.by_bot(channel_id)
+            return next((seen for seen in reversed(said) if text in seen.text), None)
+
+        result: Seen = await self.discord.until(found, seconds)
+        return result
+
+    async def start(self) -> None:
+        """Start the bot and wait until Discord has greeted it."""
+        self._running = beside(self.lab.app, self.lab.jarvis, PACE)
+        await self._running.__aenter__()
+        await asyncio.wait_for(self.discord.gateway.connected.wait(), 10)
+
+    async def stop(self) -> None:
+        """Stop the bot."""
+        running, self._running = self._running, None
+        if running is not None:
+            await running.__aexit__(None, None, None)
+            self.discord.gateway.connected.clear()
+
+    async def restart(self) -> None:
+        """Stop the bot and start another over the same program."""
+        await self.stop()
+        await self.start()
+
+
+def configured(app: App, **values: Any) -> None:
+    """Give the program a bot's token and whatever else is set."""
+    values = {"token": TOKEN, "messages_per_minute": 600, **values}
+    app.parts._feature_settings[DiscordSettings] = DiscordSettings(_env_file=None, **values)
+
+
+@asynccontextmanager
+async def house(settings: Settings) -> AsyncIterator[House]:
+    """Open the house with the bot running."""
+    pace = CarePace(beat=0.2, approvals=0.2, idle=60)
+    async with (
+        fake_discord() as fake,
+        lab(settings, script(), pace=pace, stale_seconds=1.0) as opened,
+    ):
+        configured(opened.app)
+        made = House(fake, opened)
+        await made.start()
+        try:
+            yield made
+        finally:
+            await made.stop()
