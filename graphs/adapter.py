@@ -21,7 +21,6 @@ from nebula.auth.principal import Caller
 from nebula.errors import ApprovalRequired, NebulaError, NotFound, PermissionDenied, RateLimited
 from nebula.jobs.job import JobHandle
 from nebula.policy.labels import Label
-from nebula.secrets.redact import LIVE
 from nebula.tool.definition import AnyTool, Effect
 from nebula.tool.render import to_markdown
 from nebula.tool.result import Result
@@ -197,7 +196,7 @@ class _Call:
                 "name": self.name,
                 "agent": self.turn.caller.agent,
                 "status": status,
-                "arguments": LIVE.value(dict(self.arguments)),
+                "arguments": dict(self.arguments),
                 **more,
             }
         )

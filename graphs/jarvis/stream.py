@@ -16,6 +16,7 @@ from graphs.events import (
 from graphs.jarvis.plan import Plan
 from memory.sessions import PlanLine, ToolCallRecord
 from memory.turns import Answer, Turn
+from nebula.secrets.redact import LIVE
 
 
 class TurnStream:
@@ -40,6 +41,8 @@ class TurnStream:
         """Number an event and hand it to whoever listens."""
         if self.closed:
             return
+        # What was said before it became a secret is not told again.
+        event = LIVE.model(event)
         if isinstance(event, PlanEvent):
             event = self._plan.say(event.steps)
         self._append(event)

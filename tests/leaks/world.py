@@ -32,7 +32,7 @@ from nebula.tool.registry import Registry
 from tests.api.conftest import opened
 from tests.canary import ENCODINGS, found
 from tests.fakes.openai import FakeOpenAI
-from tests.fakes.scripted import ModelRequest, Reply, ToolUse
+from tests.fakes.scripted import ModelRequest, Policy, Reply, ToolUse
 from tests.fakes.serve import serve
 from tests.fakes.wire import Wire
 from tests.leaks import tools
@@ -76,35 +76,56 @@ def sizes(sinks: Sinks) -> dict[str, int]:
     return {sink: sum(map(len, texts)) for sink, texts in sinks.texts.items()}
 
 
-async def leak(settings: Settings, wire: Wire, sinks: Sinks) -> None:
-    """Store the canaries, and let tools leak them over every door."""
-    fake = FakeOpenAI(_obedient)
+@dataclass(frozen=True)
+class Doors:
+    """The whole product, open, with an administrator's key."""
+
+    app: App
+    server: FastAPI
+    address: str
+    key: str
+    fake: FakeOpenAI
+
+    def http(self) -> httpx.AsyncClient:
+        """Return a client with the key."""
+        headers = {"Authorization": f"Bearer {self.key}"}
+        return httpx.AsyncClient(base_url=self.address, headers=headers, timeout=60)
+
+
+@asynccontextmanager
+async def doors(settings: Settings, wire: Wire, policy: Policy) -> AsyncIterator[Doors]:
+    """Open the product with the leaking tools and a model that does as the policy says."""
+    fake = FakeOpenAI(policy)
     wire.mount("http://openai.test", fake)
     settings = settings.model_copy(update={"model_large": "openai:gpt-test"})
-    tools.UNASKED[:] = [UNASKED]
     registry = Registry([*Registry.discover("tools", "graphs"), *tools.ALL])
+    made = create_server(settings, http_transport=wire, registry=registry)
+    async with opened(made) as server, _served(server) as address:
+        app: App = server.state.doors.app
+        user = await app.parts.auth.people.create("ada", Role.ADMIN)
+        key = (await app.parts.auth.keys.create(user.id, "k", role=Role.ADMIN)).key
+        yield Doors(app, server, address, key, fake)
+
+
+async def leak(settings: Settings, wire: Wire, sinks: Sinks) -> None:
+    """Store the canaries, and let tools leak them over every door."""
+    tools.UNASKED[:] = [UNASKED]
     with _logging(sinks):
-        made = create_server(settings, http_transport=wire, registry=registry)
-        async with opened(made) as server, _served(server) as address:
-            app: App = server.state.doors.app
-            user = await app.parts.auth.people.create("ada", Role.ADMIN)
-            key = (await app.parts.auth.keys.create(user.id, "k", role=Role.ADMIN)).key
+        async with doors(settings, wire, _obedient) as world:
+            app = world.app
             await _store(app)
             caller = Caller(await app.parts.auth.principal_for_user("ada"), Surface.REST)
             await _executor(app, caller, sinks)
-            http = httpx.AsyncClient(
-                base_url=address, headers={"Authorization": f"Bearer {key}"}, timeout=60
-            )
-            async with http, open_worker(app, 2):
+            async with world.http() as http, open_worker(app, 2):
                 await _rest(http, sinks)
                 await _jobs(http, sinks)
                 await _chat(http, sinks)
-                await _mcp(address, key, sinks)
-                await _look_around(http, made, sinks)
+                await _mcp(world.address, world.key, sinks)
+                await _look_around(http, sinks)
             for exported in (as_jsonl(app.parts.db), as_csv(app.parts.db)):
                 async for piece in exported:
                     sinks.take("audit", piece.decode())
-        for request in fake.server.requests:
+        for request in world.fake.server.requests:
             sinks.take("model requests", json.dumps(request.body, ensure_ascii=False))
             sinks.take("model requests", json.dumps(request.body))
 
@@ -232,7 +253,7 @@ async def _mcp(address: str, key: str, sinks: Sinks) -> None:
             sinks.take("mcp", repr(answer))
 
 
-async def _look_around(http: httpx.AsyncClient, server: FastAPI, sinks: Sinks) -> None:
+async def _look_around(http: httpx.AsyncClient, sinks: Sinks) -> None:
     """Ask for everything that can be asked for without knowing an id."""
     paths = (await http.get("/api/openapi.json")).json()["paths"]
     for path, methods in paths.items():
