@@ -1,32 +1,29 @@
-"""The page behind a link to an approval: it shows the whole call, and takes a person's answer."""
+"""Pages of approvals: the one behind a link, and the inbox of all that wait."""
 
-import json
 from html import escape
-from typing import Final
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from starlette.responses import RedirectResponse, Response
 
-from api.approvals import Decision
+from api.approval_card import CHANGED, LIVE, SCRIPT, card_html
+from api.approvals import Decision, card_of
 from api.doors import Open
-from api.identity import Person, identify
+from api.identity import Person, client_address, identify
 from api.pages import form_page
-from nebula.auth.principal import Surface
+from api.signin import with_cookie
+from nebula.auth.logins import SignIn
+from nebula.auth.principal import Caller, Surface
 from nebula.errors import InvalidInput, NebulaError, NotAuthenticated
 from nebula.markup.text import visible
-from nebula.tool.approvals import Approval
 
 router = APIRouter(prefix="/approvals", include_in_schema=False)
+_INBOX = "/api/approvals/inbox"
 
-# Enter in a field presses its form's first button, which must not be Approve.
-_BUTTONS: Final = """<form method="post">
-<button name="decision" value="approve">Approve</button>
-<button class="plain" name="decision" value="deny">Deny</button></form><form method="post">
-<input name="comment" maxlength="2000" required aria-label="What should change"
- placeholder="What should change">
-<button class="plain" name="decision" value="request_changes">Request changes</button></form>"""
+
+class _Answer(Decision):
+    password: str = Field("", max_length=1000)
 
 
 def page_of(approval_id: str) -> str:
@@ -34,77 +31,86 @@ def page_of(approval_id: str) -> str:
     return f"/api/approvals/{quote(approval_id)}/page"
 
 
+@router.get("/page.js")
+async def script() -> Response:
+    """Return what keeps the pages true while they are open."""
+    return Response(LIVE, media_type="text/javascript", headers={"Cache-Control": "no-cache"})
+
+
+@router.get("/inbox")
+async def inbox(request: Request, open_: Open) -> Response:
+    """Show everything that waits for the person signed in, whichever door it came through."""
+    try:
+        who = await identify(request)
+        approvals = open_.app.parts.approvals
+        waiting = await approvals.list(who.principal)
+        cards = [await card_of(approvals, one, who.principal) for one in waiting]
+    except NotAuthenticated:
+        return _sign_in(_INBOX)
+    except NebulaError as error:
+        return _problem(error)
+    head = f"<h1>{len(cards) or 'Nothing'} waiting for you</h1>" if len(cards) != 1 else ""
+    shown = "<hr>".join(card_html(card, page_of(card.id)) for card in cards)
+    return form_page("Approvals", f"{CHANGED}{head}{shown}", script=SCRIPT, inbox=True)
+
+
 @router.get("/{approval_id}/page")
 async def show(approval_id: str, request: Request, open_: Open) -> Response:
     """Show the call that waits; whoever is not signed in does that first and comes back."""
     try:
         who = await identify(request)
-        approval = await open_.app.parts.approvals.get(approval_id, who.principal)
+        approvals = open_.app.parts.approvals
+        found = await approvals.get(approval_id, who.principal)
+        card = await card_of(approvals, found, who.principal)
     except NotAuthenticated:
-        return RedirectResponse(f"/login?next={quote(page_of(approval_id), safe='')}", 303)
+        return _sign_in(page_of(approval_id))
     except NebulaError as error:
         return _problem(error)
-    return form_page("Approval", _card(approval))
+    shown = CHANGED + card_html(card, page_of(approval_id))
+    return form_page("Approval", shown, script=SCRIPT if card.state == "pending" else "")
 
 
 @router.post("/{approval_id}/page")
 async def answer(approval_id: str, who: Person, request: Request, open_: Open) -> Response:
-    """Take the answer and show the page again."""
+    """Take the answer, with the password where that is needed, and show the page again."""
+    path = page_of(approval_id)
     try:
-        decision = await _decision(request)
+        given = await _given(request)
+        done = await _proven(request, open_, who, given)
         await open_.app.parts.approvals.decide(
             approval_id,
-            decision=decision.decision,
+            decision=given.decision,
             by=who.principal,
             surface=Surface.REST,
-            comment=decision.comment,
+            comment=given.comment,
         )
     except NebulaError as error:
-        return _problem(error, page_of(approval_id))
-    return RedirectResponse(page_of(approval_id), 303)
+        return _problem(error, path)
+    again = RedirectResponse(path, 303)
+    return again if done is None else with_cookie(request, done, again)
 
 
-async def _decision(request: Request) -> Decision:
+async def _proven(request: Request, open_: Open, who: Caller, given: _Answer) -> SignIn | None:
+    if not given.password or given.decision != "approve":
+        return None
+    address = client_address(request)
+    return await open_.app.parts.auth.prove(who.principal, given.password, address=address)
+
+
+async def _given(request: Request) -> _Answer:
     async with request.form(max_files=0, max_fields=10) as form:
         try:
-            return Decision.model_validate(dict(form))
+            return _Answer.model_validate(dict(form))
         except ValidationError as error:
             raise InvalidInput("That is no answer", hint="Use one of the buttons.") from error
 
 
-def _card(approval: Approval) -> str:
-    lines = [
-        _line("Asked by", f"{approval.principal_name}, over {approval.surface}"),
-        *[_line(name, _shown(value), exact=True) for name, value in approval.arguments.items()],
-        _line("Why", approval.reason),
-    ]
-    if approval.state == "pending":
-        lines.append(_line("Waits until", f"{approval.expires_at:%H:%M:%S} UTC"))
-        return f"{_head(approval)}<dl>{''.join(lines)}</dl>{_BUTTONS}"
-    state = approval.state.replace("_", " ").capitalize()
-    by = f" by {approval.decided_by}" if approval.decided_by else ""
-    lines += [_line("State", state + by), _line("Comment", approval.comment)]
-    return f"{_head(approval)}<dl>{''.join(lines)}</dl>"
-
-
-def _head(approval: Approval) -> str:
-    asked = "This needs your decision" if approval.state == "pending" else "This was asked"
-    return f"<h1>{escape(visible(approval.tool))}</h1><p>{asked} ({escape(approval.effect)})</p>"
-
-
-def _line(name: str, value: str, *, exact: bool = False) -> str:
-    if not value:
-        return ""
-    kind = ' class="exact"' if exact else ""
-    return f"<div><dt>{escape(visible(name))}</dt><dd{kind}>{escape(visible(value))}</dd></div>"
-
-
-def _shown(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _sign_in(path: str) -> Response:
+    return RedirectResponse(f"/login?next={quote(path, safe='')}", 303)
 
 
 def _problem(error: NebulaError, back: str = "") -> Response:
-    said = f"{visible(str(error))}. {visible(error.hint)}"
-    told = f"<h1>That did not work</h1><p>{escape(said)}</p>"
+    said = escape(visible(f"{error}. {error.hint}"))
     link = f'<p><a href="{escape(back)}">Back</a></p>' if back else ""
-    return form_page("Approval", told + link, status=error.status)
+    told = f"<h1>That did not work</h1><p>{said}</p>{link}"
+    return form_page("Approval", told, status=error.status)

@@ -29,6 +29,18 @@ dl{text-align:left;margin:0 0 1.5rem;display:grid;gap:.5rem}
 dt{color:var(--dim);font-size:.875rem}
 dd{margin:0;overflow-wrap:anywhere;white-space:pre-wrap}
 dd.exact{font-family:ui-monospace,Menlo,Consolas,monospace;font-size:.875rem}
+main:has(section){width:min(34rem,100%);text-align:left}
+main:has(section) h1{font-size:1.2rem;line-height:1.35}
+section p{margin:0 0 1rem}code,small{font-size:.8125rem}
+small{color:var(--dim);font-family:system-ui,sans-serif;white-space:nowrap}
+.warning{padding:.625rem .875rem;border:1px solid var(--line);border-radius:.75rem;
+border-left:3px solid #c98a1b;color:var(--ink)}
+table{width:100%;border-collapse:collapse;font-size:.875rem;margin:0 0 1.25rem;text-align:left}
+caption{text-align:left;font-weight:600;padding:0 0 .25rem}
+th,td{padding:.3125rem .5rem .3125rem 0;vertical-align:top;overflow-wrap:anywhere;
+border-top:1px solid var(--line)}th{font-weight:400;color:var(--dim)}td:first-child{color:var(--dim)}
+hr{border:0;border-top:1px solid var(--line);margin:2rem 0}label{display:grid;gap:.375rem}
+button:disabled{opacity:.45;cursor:default}
 input{font:inherit;box-sizing:border-box;width:100%;height:2.875rem;padding:0 .875rem;
 color:var(--ink);background:var(--bg);border:1px solid var(--line);border-radius:.75rem}
 """
@@ -62,14 +74,22 @@ def link_page(*, action: str = "", error: NebulaError | None = None) -> HTMLResp
     return form_page("Sign in", inner, status=error.status if error else 200)
 
 
-def form_page(title: str, inner: str, *, status: int = 200) -> HTMLResponse:
-    """Return a page of one card, without scripts; `inner` is HTML."""
+def form_page(
+    title: str, inner: str, *, status: int = 200, script: str = "", inbox: bool = False
+) -> HTMLResponse:
+    """Return a page of one card; `inner` is HTML, `script` the path of the only script it runs.
+
+    `inbox` marks a page that shows whatever there is, and so changes with everything.
+    """
+    marks = ' data-inbox="1"' if inbox else ""
+    runs = f'<script src="{escape(script)}" defer></script>' if script else ""
     page = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<style>{_STYLE}</style></head><body><main>{inner}</main></body></html>"
+        f"<style>{_STYLE}</style>{runs}</head><body{marks}><main>{inner}</main></body></html>"
     )
-    headers = {"Content-Security-Policy": _FORM_CSP, "Cache-Control": "no-store"}
+    policy = f"{_FORM_CSP}; script-src 'self'; connect-src 'self'" if script else _FORM_CSP
+    headers = {"Content-Security-Policy": policy, "Cache-Control": "no-store"}
     return HTMLResponse(page, status, headers=headers)
 
 

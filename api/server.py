@@ -95,8 +95,9 @@ def _api(registry: Registry) -> FastAPI:
     for router in (
         signin.router,
         tools.router,
-        approvals.router,
+        # Its named pages before the ids.
         approval_page.router,
+        approvals.router,
         audit.router,
         conversations.router,
         chat.router,

@@ -115,7 +115,7 @@ async def sign_in(
         body.name, body.password, device=_device(request), address=client_address(request)
     )
     await _end_former(request, open_)
-    return _with_cookie(request, done, _signed_in(done))
+    return with_cookie(request, done, _signed_in(done))
 
 
 @router.get("/link/{token}", response_class=HTMLResponse)
@@ -142,7 +142,7 @@ async def use_link(token: str, request: Request, open_: Open) -> Response:
         raise
     await _end_former(request, open_)
     answer = RedirectResponse("/", 303) if html else _signed_in(done)
-    return _with_cookie(request, done, answer)
+    return with_cookie(request, done, answer)
 
 
 @router.post("/sign-out")
@@ -181,7 +181,7 @@ async def set_password(
         await auth.confirm(user.name, body.current, address=client_address(request))
     await auth.people.update(user.id, password=body.password)
     done = await auth.logins.open(user.id, device=_device(request), address=client_address(request))
-    return _with_cookie(request, done, _signed_in(done))
+    return with_cookie(request, done, _signed_in(done))
 
 
 @router.post("/confirm", openapi_extra=takes(Confirmation), response_model=SignedIn)
@@ -194,7 +194,7 @@ async def confirm(
     """Show once more that it is you, for what needs a fresh sign-in; the cookie is renewed."""
     address = client_address(request)
     done = await open_.app.parts.auth.prove(who.principal, body.password, address=address)
-    return _with_cookie(request, done, _signed_in(done))
+    return with_cookie(request, done, _signed_in(done))
 
 
 @router.get("/sessions")
@@ -256,7 +256,8 @@ def _signed_in(done: SignIn) -> JSONResponse:
     return JSONResponse(shown.model_dump(mode="json"))
 
 
-def _with_cookie(request: Request, done: SignIn, answer: Response) -> Response:
+def with_cookie(request: Request, done: SignIn, answer: Response) -> Response:
+    """Put a fresh sign-in into the cookie of an answer."""
     name = session_cookie(request)
     answer.set_cookie(
         name,

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from nebula.auth.principal import Principal, Surface
+from nebula.events.event import Event
 from nebula.policy.answering import FourEyes, Question
 from nebula.policy.ask import Level
 from nebula.policy.labels import Label
@@ -74,6 +75,12 @@ class Approval(BaseModel):
     def visible_to(self, principal: Principal) -> bool:
         """Say whether somebody may see it: who asked, and who may decide."""
         return self.principal_id == principal.id or principal.can(self.permission)
+
+
+def concerns(event: Event, principal: Principal) -> bool:
+    """Say whether somebody may see what an event is about: who asked, and who may decide."""
+    permission = str(event.data.get("permission", ""))
+    return event.owner == principal.id or (bool(permission) and principal.can(permission))
 
 
 def shown(row: ApprovalRow) -> Approval:

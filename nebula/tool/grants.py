@@ -1,5 +1,6 @@
 """Standing grants as rows: offered after clean runs, given by a person, counted, withdrawn at once."""
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,13 @@ class StandingGrant(BaseModel):
     last_used_at: datetime | None
     ended_at: datetime | None
     ended_because: str
+
+    @property
+    def said(self) -> str:
+        """Return the values it is about, on one line."""
+        values = self.selectors.items()
+        said = (f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in values)
+        return ", ".join(said) or "no arguments"
 
 
 class Grants:

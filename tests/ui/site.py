@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx
+from sqlalchemy import text, update
 
+from nebula.auth.models import SessionRow
 from nebula.auth.principal import Role
 from nebula.auth.service import Auth
 from nebula.db.engine import Database
@@ -99,6 +101,17 @@ class Site:
             return (await auth.logins.open(user.id, device="test")).token
 
         return self.auth(make)
+
+    def long_ago(self, name: str) -> None:
+        """Let a person's sign-ins count as an hour old."""
+
+        async def age(auth: Auth) -> None:
+            user = await auth.people.find(name)
+            async with Database(self.database_url) as db, db.session() as session:
+                mine = update(SessionRow).where(SessionRow.user_id == user.id)
+                await session.execute(mine.values(proven_at=text("now() - interval '1 hour'")))
+
+        self.auth(age)
 
     def rest(self, token: str) -> httpx.Client:
         """Return a REST client of a signed-in person."""

@@ -1,5 +1,6 @@
 """Approval cards in a real browser: shown, kept, decided once, here or elsewhere."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ from playwright.sync_api import expect
 from nebula.auth.principal import Role
 from nebula.auth.service import Auth
 from tests.ui.chat import ANSWER_MS, Chat
+from tests.ui.conftest import PHONE
 from tests.ui.site import Site
 
 SignIn = Callable[..., Any]
@@ -38,8 +40,11 @@ def test_a_destructive_call_waits_on_a_card_with_all_it_would_do(
     ask_to_delete(site, chat, f"{person}-victim")
     card = chat.card()
     expect(card.locator(".tool")).to_have_text("users_delete")
-    expect(card.locator(".effect")).to_have_text("destructive")
+    expect(card.locator(".effect")).to_have_text("critical")
     expect(card.locator("dd")).to_contain_text([f"{person}-victim"])
+    expect(card.get_by_role("heading", name="Delete a user")).to_be_visible()
+    expect(card.locator(".origin")).to_have_text("in the request")
+    expect(card.get_by_role("table", name="Would be deleted")).to_contain_text("viewer")
     expect(card.locator(".clock")).to_contain_text(":")
     assert f"{person}-victim" in people(site)
     chat.picture("chat-approval")
@@ -112,7 +117,7 @@ def test_a_decision_made_elsewhere_shows_on_the_card_and_the_turn_goes_on(
         )
         assert decided.status_code == 200
     expect(chat.card()).to_contain_text("Approved", timeout=ANSWER_MS)
-    expect(chat.card()).to_contain_text("rest")
+    expect(chat.card()).to_contain_text("over REST")
     expect(chat.answer("was deleted")).to_be_visible(timeout=ANSWER_MS)
     assert f"{person}-victim" not in people(site)
 
@@ -121,6 +126,8 @@ def test_what_waits_is_listed_in_the_system_panel(site: Site, chat: Chat, person
     ask_to_delete(site, chat, f"{person}-victim")
     chat.page.locator('a[href$="#system"]').click()
     expect(chat.page.locator(".nebula-panel")).to_contain_text("users_delete", timeout=ANSWER_MS)
+    expect(chat.page.locator("[data-waiting]")).to_have_attribute("data-waiting", re.compile(r"\d"))
+    chat.picture("chat-waiting")
 
 
 def test_what_a_program_asked_is_decided_on_a_page_of_its_own(
@@ -133,9 +140,45 @@ def test_what_a_program_asked_is_decided_on_a_page_of_its_own(
     chat.page.locator('a[href$="#system"]').click()
     decide = chat.page.locator(f'.nebula-panel a[href*="{asked.json()["approval_id"]}"]')
     decide.click(timeout=ANSWER_MS)
-    expect(chat.page.get_by_text(f"{person}-victim")).to_be_visible(timeout=ANSWER_MS)
+    expect(chat.page.get_by_role("cell", name=f"{person}-victim")).to_be_visible()
     chat.page.get_by_label("What should change").fill("Only lock the account")
     chat.page.get_by_label("What should change").press("Enter")
     expect(chat.page.get_by_text(f"Changes requested by {person}")).to_be_visible()
     assert chat.fits()
     assert f"{person}-victim" in people(site)
+
+
+def test_what_weighs_most_takes_the_password_on_the_card(
+    site: Site, signed_in: SignIn, person: str
+) -> None:
+    site.person(person, Role.ADMIN, password="correct horse 1")
+    chat = signed_in(size=PHONE, theme="light", name=person)
+    site.long_ago(person)
+    ask_to_delete(site, chat, f"{person}-victim")
+    card = chat.card()
+    expect(card.get_by_role("button", name="Approve")).to_be_disabled()
+    card.get_by_placeholder("Your password").fill("a wrong guess")
+    card.get_by_role("button", name="Approve").click()
+    expect(card.get_by_role("alert")).to_contain_text("wrong", timeout=ANSWER_MS)
+    assert chat.fits()
+    chat.picture("chat-approval-phone")
+    card.get_by_placeholder("Your password").fill("correct horse 1")
+    card.get_by_placeholder("Your password").press("Enter")
+    expect(card).to_contain_text("Approved", timeout=ANSWER_MS)
+    expect(chat.answer("was deleted")).to_be_visible(timeout=ANSWER_MS)
+    assert f"{person}-victim" not in people(site)
+
+
+def test_the_page_behind_a_link_hears_of_an_answer_elsewhere_at_once(
+    site: Site, chat: Chat, person: str
+) -> None:
+    site.person(f"{person}-victim")
+    with site.rest(site.token(person)) as rest:
+        asked = rest.post("/api/tools/users_delete", json={"user": f"{person}-victim"})
+        approval = asked.json()["approval_id"]
+        chat.page.goto(f"{site.url}/api/approvals/{approval}/page")
+        expect(chat.page.get_by_role("button", name="Approve")).to_be_enabled(timeout=ANSWER_MS)
+        chat.picture("approval-page")
+        expect(chat.page.locator("[data-until]")).to_have_text(re.compile(r"^\d:\d\d$"))
+        rest.post(f"/api/approvals/{approval}/decide", json={"decision": "deny"})
+        expect(chat.page.get_by_text(f"Denied by {person}")).to_be_visible(timeout=ANSWER_MS)

@@ -1,6 +1,5 @@
 """What the policy tools answer."""
 
-import json
 from datetime import datetime
 
 from pydantic import BaseModel
@@ -138,9 +137,7 @@ class GrantChange(Result):
     def render(self) -> list[Block]:
         """Say what holds now."""
         grant = self.grant
-        what = (
-            f"{escape(grant.tool)} with {escape(_with(grant))} for {escape(grant.principal_name)}"
-        )
+        what = f"{escape(grant.tool)} with {escape(grant.said)} for {escape(grant.principal_name)}"
         if grant.state == "active" and grant.expires_at is not None:
             return [
                 Markdown(text=f"Runs without asking until {grant.expires_at:%Y-%m-%d}: {what}.")
@@ -156,15 +153,10 @@ def _row(grant: StandingGrant) -> list[str]:
     return [
         grant.id,
         grant.tool,
-        _with(grant),
+        grant.said,
         who,
         grant.state,
         until,
         str(grant.uses),
         because,
     ]
-
-
-def _with(grant: StandingGrant) -> str:
-    said = (f"{name}={json.dumps(v, ensure_ascii=False)}" for name, v in grant.selectors.items())
-    return ", ".join(said) or "no arguments"

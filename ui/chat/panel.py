@@ -8,11 +8,12 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from api.identity import session_token
-from nebula.auth.principal import Principal
+from nebula.auth.principal import Principal, Surface
 from nebula.errors import NebulaError, NotAuthenticated
 from nebula.gpu.snapshot import GpuReading, GpuSnapshot, NodeSnapshot
 from nebula.jobs.job import JobState
 from nebula.markup.text import visible_in
+from nebula.tool.approval import Approval
 from ui.chat import door, elements
 
 OPEN = "nebula:panel"
@@ -43,13 +44,23 @@ class ServiceLine(BaseModel):
 
 
 class ApprovalLine(BaseModel):
-    """A question that waits for a person."""
+    """A question that waits for a person; `session_id` only where it is their own to open."""
 
     id: str
     tool: str
+    what: str
+    level: str
     asked_by: str
     session_id: str | None
     expires_at: datetime
+
+
+class OfferLine(BaseModel):
+    """The offer of a standing grant."""
+
+    id: str
+    what: str
+    whose: str
 
 
 class JobLine(BaseModel):
@@ -70,6 +81,7 @@ class PanelState(BaseModel):
     cards: list[Card] | None = None
     services: list[ServiceLine] | None = None
     approvals: list[ApprovalLine] = []
+    offers: list[OfferLine] = []
     jobs: list[JobLine] | None = None
     problems: list[str] = []
 
@@ -95,12 +107,15 @@ async def _state(principal: Principal) -> PanelState:
         ApprovalLine(
             id=one.id,
             tool=one.tool,
+            what=", ".join(str(value) for value in one.arguments.values() if value)[:120],
+            level=one.level.value,
             asked_by=one.principal_name,
-            session_id=one.session_id,
+            session_id=one.session_id if _is_chat(one, principal) else None,
             expires_at=one.expires_at,
         )
         for one in waiting
     ]
+    shown.offers = await _offers(principal)
     try:
         if principal.can("jobs:read"):
             shown.jobs = await _jobs(principal)
@@ -111,6 +126,20 @@ async def _state(principal: Principal) -> PanelState:
     except NebulaError as error:
         shown.problems.append(str(error))
     return shown
+
+
+def _is_chat(one: Approval, principal: Principal) -> bool:
+    return one.principal_id == principal.id and one.surface == Surface.CHAT.value
+
+
+async def _offers(principal: Principal) -> list[OfferLine]:
+    if not principal.can("policy:admin"):
+        return []
+    return [
+        OfferLine(id=one.id, what=f"{one.tool} with {one.said}", whose=one.principal_name)
+        for one in await door.app().parts.judge.grants.list()
+        if one.state == "proposed"
+    ]
 
 
 def _cards(snapshot: GpuSnapshot) -> Sequence[Card]:

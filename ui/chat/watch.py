@@ -1,4 +1,4 @@
-"""Closes the page of someone who was signed out or disabled, within a second or two."""
+"""Watches over an open page: it hears of answers, and is closed when its person is signed out."""
 
 import asyncio
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from chainlit.context import context
 from chainlit.session import WebsocketSession
 
-from ui.chat import door
+from ui.chat import door, inbox
 from ui.chat.signed_out import signed_out
 
 SIGNED_OUT = "nebula:signed-out"
@@ -24,7 +24,13 @@ def start() -> None:
 
 
 async def _watch(page: WebsocketSession) -> None:
-    if await signed_out(door.me, lambda: WebsocketSession.get_by_id(page.id) is page):
+    hearing = asyncio.create_task(inbox.follow(page), name=f"inbox-{page.id}")
+    try:
+        gone = await signed_out(door.me, lambda: WebsocketSession.get_by_id(page.id) is page)
+    finally:
+        hearing.cancel()
+        await asyncio.gather(hearing, return_exceptions=True)
+    if gone:
         await _close(page)
 
 

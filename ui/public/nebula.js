@@ -23,7 +23,18 @@ window.addEventListener("message", (event) => {
   if (event.origin !== location.origin) return;
   if (event.data === SIGNED_OUT) location.replace("/login");
   if (event.data?.nebula === "session") keepAddress(event.data.id);
+  if (event.data?.nebula === "approvals") { waiting = event.data.waiting; showWaiting(); }
 });
+
+// How many questions wait, on the button that leads to them.
+let waiting = 0;
+function showWaiting() {
+  for (const link of document.querySelectorAll('a[href$="#system"]')) {
+    const place = link.closest("button") ?? link.parentElement ?? link;
+    if (waiting) { place.dataset.waiting = waiting; place.title = `${waiting} waiting for you`; }
+    else { delete place.dataset.waiting; place.removeAttribute("title"); }
+  }
+}
 
 // A lost connection may mean that the sign-in ended: the server is asked, not guessed.
 let asked = 0;

@@ -74,6 +74,30 @@ function JobLine({ job, read }) {
   )
 }
 
+// Five confirmed clean runs in a row: the person may let it run for a while without asking.
+function Offer({ offer, read }) {
+  const [problem, setProblem] = useState("")
+  const [sent, setSent] = useState(false)
+  const say = async (method, body) => {
+    setSent(true)
+    const answer = await fetch(`/api/policy/grants/${encodeURIComponent(offer.id)}`, {
+      method, credentials: "same-origin", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
+    }).catch(() => null)
+    if (!answer?.ok) { setProblem((await answer?.json().catch(() => null))?.detail || "That did not arrive. Try again."); setSent(false) }
+    read()
+  }
+  return (
+    <div className="offer">
+      <p>Five clean runs, each confirmed: stop asking <strong>{plain(offer.whose)}</strong> about <code>{plain(offer.what)}</code>?</p>
+      <div className="line">
+        <button type="button" disabled={sent} onClick={() => say("POST", { days: 30 })}>Allow for 30 days</button>
+        <button type="button" disabled={sent} onClick={() => say("DELETE", {})}>Keep asking</button>
+      </div>
+      {problem && <p className="problem" role="alert">{plain(problem)}</p>}
+    </div>
+  )
+}
+
 export default function SystemPanel() {
   const [state, setState] = useState(null)
   const [times, setTimes] = useState(0)
@@ -91,7 +115,9 @@ export default function SystemPanel() {
     }
     read()
     const timer = setInterval(read, EVERY)
-    return () => { on = false; clearInterval(timer) }
+    const heard = (event) => { if (event.origin === location.origin && event.data?.nebula === "approvals") read() }
+    window.addEventListener("message", heard)
+    return () => { on = false; clearInterval(timer); window.removeEventListener("message", heard) }
   }, [times])
   if (!state) return <div className="nebula-panel"><p className="dim">{problem || "Reading…"}</p></div>
   return (
@@ -113,14 +139,16 @@ export default function SystemPanel() {
           ))}</ul>
         </section>
       )}
-      <section><h3>Waiting for you</h3>
+      <section><h3>Waiting for you {state.approvals.length > 0 && <small>{state.approvals.length}</small>}</h3>
         {state.approvals.length === 0 && <p className="dim">No approvals wait.</p>}
-        <ul>{state.approvals.map((one) => (
-          <li key={one.id}><i className="dot" data-health="slow" /><code>{one.tool}</code>
-            <span>{one.asked_by}</span>
+        <ul className="asks">{state.approvals.map((one) => (
+          <li key={one.id}><i className="dot" data-health={one.level === "normal" ? "slow" : "down"} />
+            <span className="ask"><code>{one.tool}</code>{one.what && <em>{plain(one.what)}</em>}<small>{plain(one.asked_by)}</small></span>
             {one.session_id ? <a href={`/thread/${one.session_id}`}>open</a>
               : <a href={`/api/approvals/${one.id}/page`}>decide</a>}</li>
         ))}</ul>
+        {state.approvals.length > 1 && <p className="dim"><a href="/api/approvals/inbox">All of them on one page</a></p>}
+        {state.offers.map((one) => <Offer key={one.id} offer={one} read={() => setTimes((n) => n + 1)} />)}
       </section>
       {state.jobs && (
         <section><h3>Jobs</h3>
