@@ -25,3 +25,11 @@ def test_a_page_links_only_to_what_exists(page: Path) -> None:
 @pytest.mark.parametrize("command", ["run", "test", "check", "bench", "docs"])
 def test_the_makefile_has_the_commands_that_the_documents_name(command: str) -> None:
     assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def test_the_threat_model_names_tests_that_exist() -> None:
+    text = (ROOT / "docs/threat-model.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", text)
+    assert len(named) >= 20, "each risk has the test that covers it"
+    missing = [f"{p}::{t}" for p, t in named if f"def {t}(" not in (ROOT / p).read_text()]
+    assert missing == []
