@@ -44,6 +44,8 @@ def is_question(text: str) -> bool:
     text = text.strip()
     if not text or text.startswith("/") or _REQUESTS.match(text):
         return False
+    if has_several_steps(text.partition("?")[2]):
+        return False  # it asks, and then wants something done
     return bool(_ASKS.match(text)) or (text.endswith("?") and len(text.split()) > 2)
 
 

@@ -23,7 +23,7 @@ class ByName:
 
 @pytest.mark.parametrize(
     "text",
-    ["what is on the GPU?", "Which services are up", "is ollama running", "the gpu is free?"],
+    ["what is on the GPU?", "what is on the GPU? I forgot.", "Which services are up", "is ollama running", "the gpu is free?"],
 )
 def test_questions_are_questions(text: str) -> None:
     assert is_question(text)
@@ -37,6 +37,7 @@ def test_questions_are_questions(text: str) -> None:
         "please check the GPU",
         "switch to comfyui",
         "do it",
+        "which jobs run? then cancel job_9",
         "/gpu_status",
         "",
     ],
