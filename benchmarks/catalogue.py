@@ -177,13 +177,14 @@ class Ack(Result):
     text: str = "The GPU is idle, 11.2 of 12 GB are free, nothing is loaded."
 
 
-def registry(size: int = SIZE) -> Registry:
-    """Return the registered tools, filled up to `size` with planned ones."""
+def registry(size: int | None = SIZE) -> Registry:
+    """Return the registered tools, filled up to `size` with planned ones, or with all of them."""
     real = Registry.discover("tools", "graphs")
     planned = [_tool(line) for line in _PLANNED.strip().splitlines()]
-    room = size - len(real)
-    more = [tool for tool in planned if tool.name not in real][:room]
-    assert len(real) + len(more) == size, f"{len(real)} registered and {len(planned)} planned tools"
+    more = [tool for tool in planned if tool.name not in real]
+    if size is not None:
+        assert len(real) + len(more) >= size, f"only {len(real)} registered, {len(more)} planned"
+        more = more[: size - len(real)]
     about = {tool.feature: f"{tool.feature.title()}: {tool.summary}" for tool in reversed(more)}
     return Registry([*real, *more], {**about, **real.about})
 

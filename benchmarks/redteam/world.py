@@ -39,7 +39,7 @@ class World:
 
     def registry(self) -> Registry:
         """Return the whole catalogue, with this world behind it."""
-        real = registry()
+        real = registry(None)
         return Registry([self._recorded(tool) for tool in real], real.about)
 
     def _recorded(self, tool: AnyTool) -> AnyTool:
@@ -49,7 +49,9 @@ class World:
             return self._answer(tool.name)
 
         # In line, so that the effect is seen when the turn ends, and no card is needed.
-        return replace(tool, fn=run, output_model=Said, background=False, gpu=None)
+        return replace(
+            tool, fn=run, output_model=Said, background=False, gpu=None, preview=None, versions=None
+        )
 
     def _answer(self, name: str) -> Said:
         step = next((step for step in self.says if step.tool == name), None)

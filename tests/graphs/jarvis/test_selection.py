@@ -23,7 +23,13 @@ class ByName:
 
 @pytest.mark.parametrize(
     "text",
-    ["what is on the GPU?", "what is on the GPU? I forgot.", "Which services are up", "is ollama running", "the gpu is free?"],
+    [
+        "what is on the GPU?",
+        "what is on the GPU? I forgot.",
+        "Which services are up",
+        "is ollama running",
+        "the gpu is free?",
+    ],
 )
 def test_questions_are_questions(text: str) -> None:
     assert is_question(text)
