@@ -3,7 +3,9 @@
 A model never decides: what it says on resume is not looked at, only the row is.
 """
 
-from datetime import timedelta
+import asyncio
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
@@ -39,6 +41,7 @@ _STATES: dict[Answer, str] = {
     "deny": "denied",
     "request_changes": "changes_requested",
 }
+_LOOK_SECONDS = 30.0
 _TOLD = {
     *("id", "tool", "permission", "state", "session_id", "call_id", "principal_id"),
     *("decided_by", "decided_where"),
@@ -135,6 +138,20 @@ class Approvals:
             rows = (await session.scalars(query)).all()
         found = (shown(row) for row in rows)
         return [approval for approval in found if approval.visible_to(principal)][:limit]
+
+    async def until_answered(self, approval_id: str, principal: Principal) -> Approval:
+        """Wait until a question has its answer, from whichever door, or has expired."""
+        after = await self._events.last(STREAM)
+        while (found := await self.get(approval_id, principal)).state == "pending":
+            # Nobody may look when it expires, and then nobody says so.
+            left = (found.expires_at - datetime.now(UTC)).total_seconds()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(max(left, 0.2), _LOOK_SECONDS)):
+                    async for event in self._events.follow(STREAM, after):
+                        after = event.seq
+                        if event.data.get("id") == approval_id:
+                            break
+        return found
 
     async def barred(self, approval: Approval, by: Principal, surface: Surface) -> Bar | None:
         """Say what keeps somebody from approving a question here, None when nothing does."""

@@ -2,14 +2,14 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
 from nebula.errors import NebulaError
-from ui.cli.approve import answer_in, draw_card
+from ui.cli.approve import ask_at, draw_card
 from ui.cli.conversation import Conversation, open_conversation
 from ui.cli.exits import tell
 from ui.cli.keyboard import Keyboard
@@ -90,17 +90,22 @@ class Talk:
 
     async def _decide(self, approvals: list[str]) -> bool:
         """Ask about each; False when the person left without an answer."""
-        err = console(error=True)
         for approval_id in approvals:
-            draw_card(await self._conversation.card(approval_id), err)
-            answer = None
-            while answer is None:
-                prompt = "Approve? [y]es, [n]o, or say what should change: "
-                if (line := await self._keyboard.line(prompt)) is None:
-                    return False
-                answer = answer_in(line)
-            await self._conversation.decide(approval_id, *answer)
+            card = await self._conversation.card(approval_id)
+            if card["state"] != "pending":
+                continue
+            draw_card(card, console(error=True))
+            if not await self._answer(card):
+                return False
         return True
+
+    async def _answer(self, card: Mapping[str, Any]) -> bool:
+        """Ask until there is an answer, here or at another door; False when the person left."""
+        answered = self._conversation.answered(card["id"])
+        said = await ask_at(self._keyboard, card, answered)
+        if isinstance(said, tuple):
+            await self._conversation.decide(card["id"], *said)
+        return said != "left"
 
     async def _show(self, events: "AsyncGenerator[ChatEvent, None]") -> TurnView:
         """Draw a turn's events; Ctrl-C stops the turn, not the chat."""

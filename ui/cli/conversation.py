@@ -63,6 +63,10 @@ class Conversation(Protocol):
         """Answer it as the person at this terminal."""
         ...
 
+    async def answered(self, approval_id: str) -> Mapping[str, Any]:
+        """Wait until somebody has answered it, at any door, or it has expired."""
+        ...
+
     def desk(self) -> "AbstractAsyncContextManager[JobDesk]":
         """See to it that jobs run while inside, and say where they are read."""
         ...
@@ -87,6 +91,11 @@ class _Deciding:
     async def card(self, approval_id: str) -> Mapping[str, Any]:
         """Return the question behind an approval."""
         card = await self._approvals.get(approval_id, self._principal)
+        return card.model_dump(mode="json")
+
+    async def answered(self, approval_id: str) -> Mapping[str, Any]:
+        """Wait until somebody has answered it, at any door, or it has expired."""
+        card = await self._approvals.until_answered(approval_id, self._principal)
         return card.model_dump(mode="json")
 
     async def decide(self, approval_id: str, answer: Answer, comment: str) -> None:

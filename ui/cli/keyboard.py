@@ -16,6 +16,7 @@ class Keyboard:
         """Listen from `listening()` on."""
         self._on_stop: Callable[[], None] | None = None
         self._left: asyncio.Event = asyncio.Event()
+        self._reading: asyncio.Future[str | None] | None = None
 
     @contextmanager
     def listening(self) -> Iterator["Keyboard"]:
@@ -36,8 +37,31 @@ class Keyboard:
         finally:
             self._on_stop = None
 
-    async def line(self, prompt: str) -> str | None:
-        """Return the next line; None at the end of the input and after Ctrl-C."""
+    async def line(self, prompt: str, unless: "asyncio.Future[Any] | None" = None) -> str | None:
+        """Return the next line; None at the end of the input, after Ctrl-C, or once `unless` is done.
+
+        A read cannot be taken back: what is typed after `unless` answers the next call.
+        """
+        typed = self._reading
+        if typed is None:
+            typed = self._reading = self._read(prompt)
+        elif sys.stdin.isatty():
+            sys.stdout.write(prompt)
+            sys.stdout.flush()
+        left = asyncio.ensure_future(self._left.wait())
+        waiting: set[asyncio.Future[Any]] = {typed, left}
+        try:
+            await asyncio.wait(
+                waiting | ({unless} if unless else set()), return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            left.cancel()
+        if not typed.done():
+            return None
+        self._reading = None
+        return typed.result()
+
+    def _read(self, prompt: str) -> "asyncio.Future[str | None]":
         loop = asyncio.get_running_loop()
         typed: asyncio.Future[str | None] = loop.create_future()
 
@@ -55,13 +79,7 @@ class Keyboard:
 
         # A daemon: a thread that waits for a key must not keep the program from ending.
         threading.Thread(target=read, daemon=True, name="keyboard").start()
-        left = asyncio.ensure_future(self._left.wait())
-        waiting: set[asyncio.Future[Any]] = {typed, left}
-        try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            return typed.result() if typed.done() else None
-        finally:
-            left.cancel()
+        return typed
 
     def _stop(self) -> None:
         if self._on_stop is not None:

@@ -185,6 +185,15 @@ def approvals_list(
     run_async(lambda: list_approvals(state=state, as_json=as_json))
 
 
+@approvals_app.command("watch")
+def approvals_watch() -> None:
+    """Show what waits, live, and ask about each; Ctrl-C leaves."""
+    from ui.cli.approvals import watch
+    from ui.cli.operator import run as run_async
+
+    run_async(watch)
+
+
 @approvals_app.command("show")
 def approvals_show(approval_id: ApprovalId, as_json: Json = False) -> None:
     """Show one with every argument."""

@@ -80,8 +80,9 @@ async def decide_here(seat: Seat, approval_id: str) -> None:
     approvals = seat.app.parts.approvals
     card = await approvals.get(approval_id, seat.caller.principal)
     err = console(error=True)
-    draw_card(card.model_dump(mode="json"), err)
-    decision, comment = ask_person(err)
+    shown = card.model_dump(mode="json")
+    draw_card(shown, err)
+    decision, comment = ask_person(shown, err)
     await _decide(seat, approval_id, decision, comment)
 
 
