@@ -148,8 +148,9 @@ def _asking() -> tuple[Doors, Caller]:
     """Return the program and the caller of the request being served."""
     state = get_http_request().state
     # What the client's model has read is unknown to us, so its calls count as touched by
-    # outside text: they look freely, and every effect is put before a person.
-    labels = frozenset({Label.USER, Label.OUTSIDE})
+    # outside text and by what is private: they look freely, but contact no place of their own
+    # choice, and every effect is put before a person.
+    labels = frozenset({Label.USER, Label.OUTSIDE, Label.PRIVATE})
     caller = Caller(state.principal, Surface.MCP, labels=labels, by_model=True)
     return state.doors, caller
 

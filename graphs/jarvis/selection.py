@@ -29,6 +29,11 @@ _SEVERAL = re.compile(
 )
 
 
+_JOINED = re.compile(r"\band\b|,", re.IGNORECASE)
+_TELLING = 4
+"""How many of the best tools tell what a request is about."""
+
+
 class Ranks(Protocol):
     """What orders tools by how well they fit; the tool index in production."""
 
@@ -52,6 +57,16 @@ def is_question(text: str) -> bool:
 def has_several_steps(text: str) -> bool:
     """Say whether a text asks for things one after another, so that a plan is worth showing."""
     return bool(_SEVERAL.search(text))
+
+
+def may_mix(text: str, tools: Sequence[AnyTool]) -> bool:
+    """Say whether a request may read what others wrote and change something besides.
+
+    Then its steps are worth fixing in a plan before it reads.
+    """
+    effects = [tool.effect is not Effect.READ for tool in tools[:_TELLING]]
+    reads = any(tool.outside and tool.effect is Effect.READ for tool in tools[:_TELLING])
+    return _JOINED.search(text) is not None and reads and any(effects)
 
 
 async def fitting(

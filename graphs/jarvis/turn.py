@@ -22,7 +22,7 @@ from graphs.jarvis.delegate import tool_name
 from graphs.jarvis.pictures import seen
 from graphs.jarvis.plan import NAME as PLAN
 from graphs.jarvis.repair import message_id, repairs
-from graphs.jarvis.selection import has_several_steps, is_question
+from graphs.jarvis.selection import has_several_steps, is_question, may_mix
 from graphs.jarvis.stream import TurnStream
 from memory.turns import Ending, Turns
 from nebula.auth.principal import Caller
@@ -210,7 +210,8 @@ class TurnRunner:
             said = f"{people[-1].text[:500]} {said}" if people else said
         supervisor = crew.roster.supervisor
         fitting = await crew.fitting(said, caller, supervisor, read_only=read_only)
-        several = has_several_steps(running.said)
+        tools = [crew.executor.registry.get(name) for name in fitting]
+        several = has_several_steps(running.said) or may_mix(running.typed, tools)
         asks = [tool_name(agent) for agent in crew.concerned(fitting)]
         return [*fitting, *asks, *([PLAN] if several else [])]
 

@@ -1,10 +1,12 @@
 """The executor with its caller filled in."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from nebula.auth.principal import Caller
 from nebula.jobs.job import JobHandle
+from nebula.policy.labels import Label
 from nebula.tool.definition import Tool
 from nebula.tool.result import Result
 
@@ -37,11 +39,17 @@ class Bound:
         )
 
     async def submit(
-        self, name: str, arguments: Mapping[str, Any], *, priority: int = 0
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        *,
+        priority: int = 0,
+        labels: frozenset[Label] = frozenset(),
     ) -> JobHandle:
-        """Let a worker run a tool as a job."""
+        """Let a worker run a tool as a job; `labels` say where its arguments came from besides."""
+        caller = replace(self._caller, labels=self._caller.labels | labels)
         return await self._executor.submit(
-            name, arguments, caller=self._caller, call_id=self._next(), priority=priority
+            name, arguments, caller=caller, call_id=self._next(), priority=priority
         )
 
     def _next(self) -> str:

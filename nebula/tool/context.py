@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 from nebula.auth.principal import Caller, Principal
+from nebula.policy.labels import Label
 from nebula.secrets.redact import hide
 from nebula.tool.definition import Tool
 from nebula.tool.result import Result
@@ -37,9 +38,14 @@ class Calls(Protocol):
         ...
 
     async def submit(
-        self, name: str, arguments: Mapping[str, Any], *, priority: int = 0
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        *,
+        priority: int = 0,
+        labels: frozenset[Label] = frozenset(),
     ) -> "JobHandle":
-        """Let a worker run a tool as a job."""
+        """Let a worker run a tool as a job; `labels` say where its arguments came from besides."""
         ...
 
 

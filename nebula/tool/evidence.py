@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from nebula.auth.principal import Caller
 from nebula.errors import NebulaError, PermissionDenied, TimedOut
 from nebula.policy.ask import Decision
+from nebula.policy.labels import Label
 from nebula.tool.context import Context
 from nebula.tool.definition import AnyTool, Tool
 from nebula.tool.result import Block, Result
@@ -90,9 +91,14 @@ class _NoCalls:
         raise _only_looks(name)
 
     async def submit(
-        self, name: str, arguments: Mapping[str, Any], *, priority: int = 0
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        *,
+        priority: int = 0,
+        labels: frozenset[Label] = frozenset(),
     ) -> "JobHandle":
-        del arguments, priority
+        del arguments, priority, labels
         raise _only_looks(name)
 
 

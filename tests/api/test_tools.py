@@ -286,3 +286,15 @@ async def test_the_outcome_of_every_call_is_counted(server: FastAPI, program: Do
     figures = (await ada.get("/metrics")).text
     assert 'jarvis_tool_calls_total{outcome="ok",tool="sample_look"}' in figures
     assert 'route="/api/tools/{name}"' in figures
+
+
+@pytest.mark.parametrize("field", ["labels", "by_model", "words", "plan", "audience", "caller"])
+async def test_nobody_says_of_themselves_what_they_have_read_or_settled(
+    program: Door, field: str
+) -> None:
+    ada = await program(Role.ADMIN)
+    said = {field: ["user"]}
+    answer = await ada.post("/api/tools/sample_look", json={"name": "x", **said})
+    assert answer.status_code == 422
+    talk = await ada.post("/api/jarvis/chat", json={"message": "list users", **said})
+    assert talk.status_code == 422

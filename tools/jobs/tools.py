@@ -132,7 +132,9 @@ async def jobs_retry(ctx: Context, job_id: JobId) -> JobHandle:
     job = await ctx.parts.jobs.get(job_id, ctx.principal)
     if not job.state.ended:
         raise Conflict(f"This job is {job.state.value}.", hint="Cancel it first, or wait.")
-    return await ctx.calls.submit(job.tool, unpinned(job.arguments), priority=job.priority)
+    return await ctx.calls.submit(
+        job.tool, unpinned(job.arguments), priority=job.priority, labels=job.labels
+    )
 
 
 @tool(

@@ -6,9 +6,9 @@ import pytest
 
 from agents.profile import Profile
 from agents.roster import JARVIS
-from graphs.jarvis.selection import fitting, has_several_steps, is_question
+from graphs.jarvis.selection import fitting, has_several_steps, is_question, may_mix
 from nebula.tool.retrieval import Ranked
-from tests.graphs.lab import ALL, LAMPLIGHTER
+from tests.graphs.lab import ALL, LAMPLIGHTER, lamps_light, lamps_show, letters_read
 
 
 class ByName:
@@ -56,6 +56,14 @@ def test_several_steps_are_seen() -> None:
     assert has_several_steps("check the GPU and then switch to comfyui")
     assert has_several_steps("do this:\n1. look\n2. switch")
     assert not has_several_steps("switch to comfyui")
+
+
+def test_a_request_that_reads_and_changes_is_worth_a_plan() -> None:
+    both = [letters_read, lamps_light]
+    assert may_mix("see what the letter says, and make it bright", both)
+    assert not may_mix("make it bright", both)
+    assert not may_mix("make it bright and warm", [lamps_light, lamps_show])
+    assert not may_mix("read this and that", [letters_read, lamps_show])
 
 
 async def fit(profile: Profile, *, read_only: bool) -> list[str]:
