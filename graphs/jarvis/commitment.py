@@ -34,7 +34,10 @@ def by_words(message: str, find: Find, get: Get, turn_id: str) -> Plan:
     A sentence that asks, that sets a condition or that says what is not to be fixes nothing.
     """
     steps: list[Step] = []
-    for sentence, parts in groupby(clauses(message), lambda clause: clause.sentence):
+    everything = clauses(message)
+    if len(everything) < 2:
+        return Plan()  # one command alone was understood as one already, or is none
+    for sentence, parts in groupby(everything, lambda clause: clause.sentence):
         said = list(parts)
         if is_question(sentence) or _CONDITION.search(sentence):
             continue

@@ -55,7 +55,6 @@ class Said:
         return frozenset(token for run in self.runs for token in run)
 
 
-@lru_cache(maxsize=64)
 def said(messages: tuple[str, ...]) -> Said:
     """Return the values in a person's own messages."""
     return Said(tuple(run for message in messages for run in _runs(message)))
@@ -95,13 +94,16 @@ def holds(run: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
     return size > 0 and any(run[at : at + size] == wanted for at in range(len(run) - size + 1))
 
 
-def _runs(message: str) -> Iterator[tuple[str, ...]]:
-    """Yield the tokens of what is neither quoted nor negated."""
-    for clause in clauses(message):
-        if not clause.negated:
-            for part in _QUOTED.split(clause.text):
-                if found := tokens(part):
-                    yield found
+@lru_cache(maxsize=512)
+def _runs(message: str) -> tuple[tuple[str, ...], ...]:
+    """Return the tokens of what is neither quoted nor negated; a message never changes."""
+    parts = (
+        tokens(part)
+        for clause in clauses(message)
+        if not clause.negated
+        for part in _QUOTED.split(clause.text)
+    )
+    return tuple(part for part in parts if part)
 
 
 def _own(message: str) -> str:
