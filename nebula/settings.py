@@ -102,6 +102,9 @@ class Settings(BaseSettings):
     jobs_kept_days: float = Field(
         30.0, gt=0, description="How long the record of a job that ended is kept"
     )
+    events_kept_days: float = Field(
+        30.0, gt=0, description="How long events can be followed from an earlier place"
+    )
     audit_anchor_file: Path | None = Field(
         None, description="Where the audit log is anchored; else audit-anchors.jsonl in the home"
     )

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import structlog
@@ -70,7 +71,7 @@ class Caretaker:
             await self.jarvis.go_on(session_id)
 
     async def tidy(self) -> None:
-        """Close idle sessions, summarise closed ones, and drop old checkpoints."""
+        """Close idle sessions, summarise closed ones, and drop what is old."""
         await self.housekeeping.close_idle(self.idle_minutes)
         for session_id in await self.housekeeping.unsummarised():
             transcript = await self.housekeeping.transcript(session_id)
@@ -79,6 +80,7 @@ class Caretaker:
             await self.checkpoints.keep_latest([session_id])
         await self.checkpoints.keep_latest(self.jarvis.grown_threads())
         await self.parts.judge.vouching.prune()
+        await self.events.prune(timedelta(days=self.parts.settings.events_kept_days))
 
     async def _prepare(self) -> None:
         """Do in the background what the first request would else wait for."""

@@ -152,3 +152,14 @@ async def test_bad_messages_are_refused_before_a_turn_begins(
         with pytest.raises(TooLarge, match="8 MiB"):
             await say(world.jarvis, ada, "look at this", attachments=[huge])
         assert await world.jarvis.sessions.list(ada.principal) == []
+
+
+async def test_events_that_nobody_follows_any_more_are_dropped(settings: Settings) -> None:
+    async with lab(settings, pace=FAST) as world:
+        events = world.app.parts.events
+        await events.publish("lamps", "lamps.old", {})
+        await run_sql(world, "UPDATE events SET at = now() - interval '31 days'")
+        await events.publish("lamps", "lamps.new", {})
+        async with asyncio.timeout(20):
+            while [each.kind for each in await events.read("lamps")] != ["lamps.new"]:
+                await asyncio.sleep(0.05)
