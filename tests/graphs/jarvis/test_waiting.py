@@ -2,6 +2,8 @@
 
 import asyncio
 
+from langchain_core.messages import AIMessage
+
 from nebula.auth.principal import Caller, Surface
 from nebula.settings import Settings
 from tests.graphs.hearing import assert_whole, until_done
@@ -155,3 +157,36 @@ async def test_command_mode_waits_for_approval_too(settings: Settings, ada: Call
         events = [event async for event in world.jarvis.resume(ada, events[0].session_id)]
     assert DONE == ["smash porch"]
     assert "porch" in only(events, "message")[-1].text
+
+
+async def test_changes_asked_for_reach_the_model_whose_changed_call_is_a_question_of_its_own(
+    settings: Settings, ada: Caller
+) -> None:
+    policy = script(
+        calls(call("lamps_smash", name="porch")),
+        AIMessage("", tool_calls=[{**call("lamps_smash", name="hall"), "id": "call_again"}]),
+        "It is gone.",
+    )
+    async with lab(settings, policy) as world:
+        events = await say(world.jarvis, ada, "please smash the porch lamp")
+        session_id, [first] = events[0].session_id, only(events, "approval")
+        decide = world.app.parts.approvals.decide
+        await decide(
+            first.approval_id,
+            decision="request_changes",
+            by=ada.principal,
+            surface=Surface.CHAT,
+            comment="take the hall lamp",
+        )
+        went_on = [event async for event in world.jarvis.resume(ada, session_id)]
+        heard = str(world.model.asked[1][0][-1].content)
+        [second] = only(went_on, "approval")
+        assert "take the hall lamp" in heard and "question of its own" in heard
+        assert (second.arguments, second.approval_id != first.approval_id, DONE) == (
+            {"name": "hall"},
+            True,
+            [],
+        )
+        await decide(second.approval_id, decision="approve", by=ada.principal, surface=Surface.CHAT)
+        ended = [event async for event in world.jarvis.resume(ada, session_id)]
+    assert (ended[-1].outcome, DONE) == ("answered", ["smash hall"])
