@@ -14,6 +14,7 @@ from nebula.errors import ApprovalRequired, NotFound, PermissionDenied, Upstream
 from nebula.gpu.leases.lease import Lease
 from nebula.gpu.leases.need import GpuNeed
 from nebula.gpu.policy.types import PriorityClass
+from nebula.policy.labels import Label
 from nebula.settings import Settings
 from nebula.tool.render import to_markdown
 from tests.tools.gpu.test_gpu_tools import SIMULATED
@@ -114,7 +115,10 @@ async def test_gpu_release_lease_works_after_approval_and_the_next_one_gets_the_
 async def test_gpu_release_lease_waits_for_approval(app: "App", admin: Principal) -> None:
     async with held(app) as lease:
         with pytest.raises(ApprovalRequired):
-            await _run(app, admin, "gpu_release_lease", lease=lease.id)
+            await _run(app, admin, "gpu_release_lease", lease=lease.id[:8])
+        [asked] = await app.parts.approvals.list(admin)
+        assert ["whose", "ann"] in asked.evidence.preview[0].model_dump()["rows"]
+        assert list(asked.resources) == [f"lease {lease.id}"], "the id, not its beginning"
         assert [v.state for v in (await app.parts.leases.rows()).leases] == ["active"]
 
 
@@ -155,3 +159,18 @@ async def test_what_a_person_s_switch_unloads_is_kept_with_its_reason(
     assert evicted[:2] == ("evict", "llama3.1:8b") and "comfyui needs" in evicted[2]
     assert started[0] == "start" and "comfyui" in started[1]
     assert unloaded[0] == "evict" and "somebody asked for it" in unloaded[2]
+
+
+async def test_a_switch_that_has_to_ask_shows_what_it_would_unload(
+    app: "App", admin: Principal
+) -> None:
+    read = frozenset({Label.USER, Label.OUTSIDE})
+    caller = Caller(admin, Surface.CHAT, labels=read, by_model=True)
+    with pytest.raises(ApprovalRequired) as waiting:
+        await app.executor.execute(
+            "gpu_switch", {"service": "comfyui"}, caller=caller, call_id="switch-1"
+        )
+    asked = await app.parts.approvals.get(waiting.value.approval_id, admin)
+    assert "comfyui" in to_markdown(asked.evidence.preview)
+    assert asked.evidence.origins["service"] == "registry"
+    assert asked.tainted

@@ -216,6 +216,25 @@ async def test_knowledge_forget_waits_for_a_person_and_then_removes_a_document(
     assert len(gone.sources) == 1 and await sources(app) == []
 
 
+async def test_knowledge_forget_shows_what_would_go_and_holds_for_its_present_content(
+    app, run, admin, inbox
+):
+    (inbox / "a.md").write_text("# Alpha\n\nWords.\n")
+    await run(admin, "knowledge_add", source="a.md")
+    call = {"caller": Caller(admin, Surface.CHAT), "call_id": "forget-1"}
+    with pytest.raises(ApprovalRequired) as waiting:
+        await app.executor.execute("knowledge_forget", {"document": "a.md"}, **call)
+    approvals, approval_id = app.parts.approvals, waiting.value.approval_id
+    asked = await approvals.get(approval_id, admin)
+    assert "1 documents with 1 passages" in to_markdown(asked.evidence.preview)
+    await approvals.decide(approval_id, decision="approve", by=admin, surface=Surface.CHAT)
+    (inbox / "a.md").write_text("# Alpha\n\nNobody has seen these words.\n")
+    await run(admin, "knowledge_add", source="a.md")
+    with pytest.raises(PermissionDenied, match="what it would change"):
+        await app.executor.execute("knowledge_forget", {"document": "a.md"}, **call)
+    assert len(await sources(app)) == 1
+
+
 async def test_knowledge_forget_removes_everything_of_a_folder(app, run, approved, admin, inbox):
     (inbox / "wiki").mkdir()
     for name in "ab":

@@ -185,6 +185,8 @@ async def test_models_delete_removes_exactly_the_named_model_of_ollama(
     assert house.ollama.server.deleted == ["llama3.2:3b"]
     assert set(house.ollama.server.installed) == {"llama3.1:8b"}
     assert gone.freed_gb == 2.0 and "Deleted" in to_markdown(gone.render())
+    [asked] = await house.app.parts.approvals.list(admin, state=None)
+    assert ["frees", "2 GB"] in asked.evidence.preview[0].model_dump()["rows"]
 
 
 async def test_models_delete_removes_one_file_and_nothing_beside_it(

@@ -76,8 +76,12 @@ async def test_nodes_run_command_waits_for_approval_and_runs_nothing_before(
 ) -> None:
     agent = await lab.agent(commands=COMMANDS)
     with pytest.raises(ApprovalRequired):
-        await lab.call(developer, "nodes_run_command", node="pc", command="count")
+        await lab.call(developer, "nodes_run_command", node="pc", command="echo", args=["a b", ";"])
     assert agent.journal("accepted") == []
+    [asked] = await lab.app.parts.approvals.list(developer)
+    rows = asked.evidence.preview[0].model_dump()["rows"]
+    assert rows[:4] == [["machine", "pc"], ["program", "echo"], ["word 1", "a b"], ["word 2", ";"]]
+    assert asked.resources == {"command echo on pc": '["echo"]'}
 
 
 async def test_nodes_run_command_says_when_the_machine_is_away_or_does_not_allow_it(

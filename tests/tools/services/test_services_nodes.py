@@ -224,6 +224,8 @@ async def test_disk_card_and_the_owners_word_are_checked_before_anything_is_fetc
     agent = await tiny(disk_gb=10_000_000, vram_gb=0)
     job = await lab.job(developer, "services_deploy_ai", service="tiny", node="pc")
     assert job.error is not None and "of disk" in str(job.error["detail"])
+    [asked] = await lab.app.parts.approvals.list(developer, state=None)
+    assert "disk it takes" in str(asked.evidence.preview) and "pc" in str(asked.resources)
     with pytest.raises(NotFound, match="does not install 'ollama'"):
         await lab.call(developer, "services_deploy_ai", service="ollama", node="pc")
     assert agent.journal("accepted") == []

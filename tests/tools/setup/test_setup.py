@@ -100,6 +100,25 @@ async def test_an_address_goes_into_env_and_comes_back_out_again(
     assert dotenv_values(env)["OLLAMA_HOST"] == "http://old:11434"
 
 
+async def test_the_question_shows_old_and_new_and_is_void_when_the_old_value_changed(
+    app: App, caller: Any, admin: Any, folder: Path
+) -> None:
+    (folder / ".env").write_text("JARVIS_MODEL_LARGE=ollama:old\n")
+    call = {"caller": caller(admin, surface=Surface.CHAT), "call_id": "c"}
+    arguments = {"setting": "model_large", "value": "ollama:new"}
+    with pytest.raises(ApprovalRequired) as waiting:
+        await app.executor.execute("setup_apply", arguments, **call)
+    approvals, approval_id = app.parts.approvals, waiting.value.approval_id
+    asked = await approvals.get(approval_id, admin)
+    rows = asked.evidence.preview[0].model_dump()["rows"]
+    assert rows[:2] == [["now", "ollama:old"], ["then", "ollama:new"]]
+    await approvals.decide(approval_id, decision="approve", by=admin, surface=Surface.CHAT)
+    (folder / ".env").write_text("JARVIS_MODEL_LARGE=ollama:other\n")
+    with pytest.raises(PermissionDenied, match="changed: what it would change"):
+        await app.executor.execute("setup_apply", arguments, **call)
+    assert dotenv_values(folder / ".env")["JARVIS_MODEL_LARGE"] == "ollama:other"
+
+
 async def test_a_setting_that_was_never_set_is_taken_out_again(
     person: Person, folder: Path
 ) -> None:

@@ -119,3 +119,21 @@ async def test_a_change_that_makes_no_sense_is_refused(
 ) -> None:
     with pytest.raises(error):
         await approved(app, admin, name, arguments)
+
+
+async def test_the_question_shows_the_account_and_is_void_when_it_is_another(
+    app: App, admin: Principal, client: Principal
+) -> None:
+    call: dict[str, Any] = {"caller": Caller(admin, Surface.REST), "call_id": "c1"}
+    with pytest.raises(ApprovalRequired) as waiting:
+        await app.executor.execute("users_delete", {"user": "client"}, **call)
+    approval_id = waiting.value.approval_id
+    asked = await app.parts.approvals.get(approval_id, admin)
+    assert "client" in to_markdown(asked.evidence.preview)
+    decide = app.parts.approvals.decide
+    await decide(approval_id, decision="approve", by=admin, surface=Surface.TERMINAL)
+    await app.parts.auth.people.delete("client")
+    await app.parts.auth.people.create("client", Role.DEVELOPER)
+    with pytest.raises(PermissionDenied, match="what it would change"):
+        await app.executor.execute("users_delete", {"user": "client"}, **call)
+    assert await app.parts.auth.people.find("client")
