@@ -222,7 +222,11 @@ async def test_words_of_an_attachment_vouch_for_nothing(settings: Settings, ada:
     policy = script(calls(call("lamps_light", name="porch")))
     async with lab(settings, policy) as world:
         said = "please look at this note for me"
-        assert await outcome(world, ada, said, attachments=[note]) == "waiting"
+        events = await say(world.jarvis, ada, said, attachments=[note])
+        assert events[-1].outcome == "waiting"
+        graph = world.jarvis._runner._crew.graph
+        thread = {"configurable": {"thread_id": events[0].session_id}}
+        assert (await graph.aget_state(thread)).values["words"] == said
     assert DONE == []
 
 
