@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from nebula.auth.grant import Grant, of_features
+from nebula.tool.definition import AnyTool
 
 PROMPTS = Path(__file__).parent / "prompts"
 
@@ -26,7 +27,7 @@ class Profile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]{1,30}$")
+    name: str = Field(pattern=r"^[a-z][a-z0-9_-]{1,39}$")
     purpose: str = Field(
         min_length=1, max_length=160, description="What to ask it for; models read it"
     )
@@ -35,6 +36,9 @@ class Profile(BaseModel):
     )
     reads: frozenset[str] = Field(
         frozenset(), description="Features that its tools look into; it is not offered theirs"
+    )
+    tools: frozenset[str] = Field(
+        frozenset(), description="Single tools it is offered beside those of its features"
     )
     prompt: str = Field(pattern=r"^[a-z0-9_]+\.md$", description="Its file in agents/prompts")
     tier: Literal["small", "large"] = "large"
@@ -49,6 +53,10 @@ class Profile(BaseModel):
     def grant(self) -> Grant | None:
         """Return what it may do at most, whoever it works for; None when that is everything."""
         return None if self.features is None else of_features(self.features, self.reads)
+
+    def is_offered(self, tool: AnyTool) -> bool:
+        """Say whether a tool is among those it works with."""
+        return self.may_use(tool.feature) or tool.name in self.tools
 
     def may_use(self, feature: str) -> bool:
         """Say whether it may use a feature's tools."""

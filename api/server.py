@@ -66,7 +66,7 @@ def create_server(
             )
             # Ends last, when nothing more is written to the log.
             await stack.enter_async_context(anchoring(app.parts.db, app.parts.audit, settings))
-            jarvis = await stack.enter_async_context(open_jarvis(app))
+            jarvis = await stack.enter_async_context(open_jarvis(app, unattended=True))
             await stack.enter_async_context(mcp_app.lifespan(mcp_app))
             server.state.doors = api.state.doors = Doors(app, jarvis)
             if settings.workers:

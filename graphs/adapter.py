@@ -21,11 +21,14 @@ from nebula.auth.principal import Caller
 from nebula.errors import ApprovalRequired, NebulaError, NotFound, PermissionDenied, RateLimited
 from nebula.jobs.job import JobHandle
 from nebula.policy.labels import Label
+from nebula.tool.arguments import checked
 from nebula.tool.definition import AnyTool, Effect
 from nebula.tool.render import to_markdown
-from nebula.tool.result import Result
+from nebula.tool.result import Markdown, Result
 
 Answer = ToolMessage | Command[Any]
+
+_NOTED = "Noted as wanted; a dry run does not do it. Go on as if it had been done."
 
 _OURS = {
     "permission_denied",
@@ -78,6 +81,9 @@ async def _run(request: ToolCallRequest, turn: TurnContext) -> Answer:
     call = _Call.of(request, turn)
     try:
         tool = _allowed(request, turn)
+        if turn.rehearsal and tool.effect is not Effect.READ:
+            return _rehearsed(call, tool)
+        _afford(call, tool)
         turn.emit(call.event("running"))
         result = await _executed(call, turn)
     except NebulaError as error:
@@ -117,6 +123,25 @@ def _failed(call: "_Call", error: NebulaError, turn: TurnContext) -> Answer:
     if not outside:
         return message
     return Command(update={"messages": [message], "labels": joined([Label.OUTSIDE])})
+
+
+def _rehearsed(call: "_Call", tool: AnyTool) -> Answer:
+    """Note a call that a dry run would make, and let the model go on as if it were done."""
+    checked(tool, call.arguments)
+    said = "Not done: this is a dry run."
+    call.turn.emit(call.event("done", blocks=[Markdown(text=said)], message=said))
+    return call.answer(_NOTED, {"markdown": said, "blocks": []})
+
+
+def _afford(call: "_Call", tool: AnyTool) -> None:
+    """Refuse a call that costs more than an agent's day has left."""
+    turn = call.turn
+    if turn.allowance is None or turn.allowance.money is None or tool.cost is None:
+        return
+    cost = tool.cost(checked(tool, call.arguments))
+    if turn.meter.money + cost > turn.allowance.money:
+        raise RateLimited("This agent's money of 24 hours is used up.", hint="Report what is left.")
+    turn.meter.money += cost
 
 
 async def _executed(call: "_Call", turn: TurnContext) -> Result:

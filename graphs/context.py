@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Annotated, Any, NotRequired
 
 from langchain.agents import AgentState
@@ -96,6 +97,23 @@ class Meter:
     completion_tokens: int = 0
     model: str = ""
     """Who answered last."""
+    money: Decimal = Decimal(0)
+    """What its calls cost, as their tools say."""
+    stopped: str = ""
+    """Which limit ended it before its work was done."""
+
+    @property
+    def tokens(self) -> int:
+        """Return the tokens read and written."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What a turn of an autonomous agent may use up; None is no limit."""
+
+    tokens: int
+    money: Decimal | None = None
 
 
 @dataclass(frozen=True)
@@ -112,4 +130,7 @@ class TurnContext:
     command: "tuple[str, dict[str, Any]] | None" = None
     """The call that the message plainly is, if it is one: no model is asked."""
     read_only: bool = False
+    rehearsal: bool = False
+    """A dry run: what would change something is noted and not done."""
+    allowance: Allowance | None = None
     meter: Meter = field(default_factory=Meter)

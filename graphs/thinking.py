@@ -31,6 +31,7 @@ _WRAP_UP = (
     "You have used all {steps} steps of this request and have no tools left. Say what is done and "
     "what is left, and ask whether to go on."
 )
+_SPENT = "I stopped: the tokens of this run are used up. What is left was not done."
 _STOPPED = "I stopped after {steps} steps. Say “go on” and I continue from here."
 
 
@@ -58,6 +59,10 @@ class Thinking(AgentMiddleware[ThreadState, TurnContext]):
         return ModelResponse(result=[answer])
 
     async def _asked(self, request: ModelRequest[TurnContext], turn: TurnContext) -> AIMessage:
+        if turn.allowance is not None and turn.meter.tokens >= turn.allowance.tokens:
+            turn.meter.stopped = "It stopped: its tokens are used up."
+            turn.emit(MessageEvent(message_id=_message_id(turn), text=_SPENT))
+            return AIMessage(_SPENT)
         steps = turn.profile.limits.steps
         exhausted = _rounds(request.messages) >= steps
         instructions = turn.profile.instructions
@@ -70,6 +75,7 @@ class Thinking(AgentMiddleware[ThreadState, TurnContext]):
         answer = await _streamed(model, history, turn)
         if exhausted and (answer.tool_calls or not answer.text.strip()):
             answer = AIMessage(_STOPPED.format(steps=steps))
+            turn.meter.stopped = f"It stopped: its {steps} steps are used up."
         answer = _own_ids(answer)
         if text := answer.text.strip():
             turn.emit(

@@ -188,12 +188,16 @@ class Housekeeping:
         self._db = db
 
     async def close_idle(self, minutes: float) -> Sequence[str]:
-        """Close what nobody has used for some minutes and return the ids; waiting turns end too."""
+        """Close what nobody has used for some minutes and return the ids; waiting turns end too.
+
+        What runs by itself keeps waiting: nobody sat there to go away.
+        """
         query = text(
             "WITH idle AS (UPDATE sessions s SET state = 'closed' WHERE state = 'open'"
             " AND last_active_at < now() - make_interval(secs => :seconds)"
             " AND NOT EXISTS (SELECT 1 FROM session_turns t WHERE t.session_id = s.id"
-            "  AND t.state IN ('queued', 'running'))"
+            "  AND (t.state IN ('queued', 'running')"
+            "   OR (t.state = 'waiting' AND s.surface = 'schedule')))"
             " RETURNING id),"
             " ended AS (UPDATE session_turns SET state = 'withdrawn', ended_at = now()"
             "  WHERE state = 'waiting' AND session_id IN (SELECT id FROM idle))"

@@ -128,6 +128,11 @@ _CANCEL = text(
     " FROM sessions s WHERE s.id = t.session_id AND s.id = :session AND s.owner = :owner"
     " AND t.state IN ('queued', 'running', 'waiting') RETURNING t.id, t.state"
 )
+_LOSE = text(
+    "UPDATE session_turns SET state = 'lost', ended_at = now() WHERE id = ANY(:turns)"
+    " AND state IN ('queued', 'running') AND alive_at < now() - make_interval(secs => :stale)"
+)
+_FATES = text("SELECT id, state FROM session_turns WHERE id = ANY(:turns)")
 _ACTIVE = text(
     "SELECT t.id, t.state FROM session_turns t JOIN sessions s ON s.id = t.session_id"
     " WHERE s.id = :session AND s.owner = :owner ORDER BY t.position DESC LIMIT 1"
@@ -177,11 +182,18 @@ class Turns:
         self._stale = stale_seconds
 
     async def begin(
-        self, caller: Caller, said: str, session_id: str | None, *, also: Begun | None = None
+        self,
+        caller: Caller,
+        said: str,
+        session_id: str | None,
+        *,
+        title: str = "",
+        also: Begun | None = None,
     ) -> Turn:
         """Note a message and begin its turn; a session is made when there is none yet.
 
-        `also` is done in the same transaction; what it raises leaves nothing behind.
+        `also` is done in the same transaction; what it raises leaves nothing behind. A new
+        session is called by its first words, or as `title` says.
 
         Raises:
             NotFound: when the session is not the caller's.
@@ -190,7 +202,7 @@ class Turns:
         values = {
             "session": turn.session_id,
             "owner": caller.principal.id,
-            "title": short_title(said),
+            "title": short_title(title or said),
             "surface": caller.surface.value,
             "turn": turn.id,
             "caller": json.dumps(_as_record(caller)),
@@ -282,6 +294,13 @@ class Turns:
         async with self._db.session() as db:
             return list(await db.scalars(_DECIDED, {"session": session_id}))
 
+    async def fates(self, turns: Collection[str]) -> Mapping[str, str]:
+        """Return the states of some turns; those whose process fell silent are lost."""
+        values = {"turns": list(turns)}
+        async with self._db.session() as db:
+            await db.execute(_LOSE, {**values, "stale": self._stale})
+            return {row[0]: row[1] for row in await db.execute(_FATES, values)}
+
     async def latest(self, session_id: str, principal: Principal) -> tuple[str, str] | None:
         """Return the id and state of the session's latest turn."""
         values = {"session": session_id, "owner": principal.id}
@@ -290,12 +309,23 @@ class Turns:
         return None if row is None else (row["id"], row["state"])
 
 
+def together(parts: Sequence[Also]) -> Also:
+    """Return what does several things in one transaction, in their order."""
+
+    async def each(db: Statements) -> None:
+        for part in parts:
+            await part(db)
+
+    return each
+
+
 def caller_of(record: Mapping[str, Any], principal: Principal, session_id: str) -> Caller:
     """Return the caller of a stored turn, with the rights its rows grant now."""
     return Caller(
         principal=principal,
         surface=Surface(record["surface"]),
         session_id=session_id,
+        agent=record.get("agent"),
         labels=frozenset(Label(label) for label in record["labels"]),
     )
 
@@ -321,6 +351,7 @@ def _as_record(caller: Caller) -> dict[str, Any]:
     return {
         "principal": principal,
         "surface": caller.surface,
+        "agent": caller.agent,
         "labels": sorted(caller.labels),
     }
 

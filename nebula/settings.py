@@ -90,6 +90,9 @@ class Settings(BaseSettings):
     approval_minutes_critical: float = Field(
         5.0, description="The same, for what weighs most and needs a fresh sign-in"
     )
+    approval_minutes_unattended: float = Field(
+        1440.0, description="The same, for what runs by itself; never for what weighs most"
+    )
     fresh_minutes: float = Field(
         5.0, gt=0, description="How long a sign-in, or giving the password again, counts as fresh"
     )

@@ -20,6 +20,7 @@ from nebula.tool import approvals
 
 if TYPE_CHECKING:
     from graphs.jarvis.service import Jarvis
+    from graphs.jarvis.unattended import Unattended
     from nebula.app import Parts
 
 log = structlog.get_logger(__name__)
@@ -47,6 +48,7 @@ class Caretaker:
     idle_minutes: float
     parts: "Parts"
     pace: Pace = Pace()
+    unattended: "Unattended | None" = None
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
@@ -58,6 +60,9 @@ class Caretaker:
             asyncio.create_task(self._every(self.pace.approvals, self._listen), name="approvals"),
             asyncio.create_task(self._attempt(self._prepare), name="prepare"),
         ]
+        if self.unattended is not None:
+            beat = self._every(self.pace.beat, self.unattended.beat)
+            tasks.append(asyncio.create_task(beat, name="agents"))
         try:
             yield
         finally:
@@ -81,6 +86,8 @@ class Caretaker:
         await self.checkpoints.keep_latest(self.jarvis.grown_threads())
         await self.parts.judge.vouching.prune()
         await self.events.prune(timedelta(days=self.parts.settings.events_kept_days))
+        if self.unattended is not None:
+            await self.unattended.tidy()
 
     async def _prepare(self) -> None:
         """Do in the background what the first request would else wait for."""

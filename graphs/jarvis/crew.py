@@ -101,9 +101,9 @@ class Crew:
         """Return the model that thinks for an agent in one turn."""
         return self._router.model(profile.tier, caller=caller)
 
-    async def thinks(self) -> str:
+    async def thinks(self, profile: Profile | None = None) -> str:
         """Return who would answer now: provider:model, or "command" when there is no model."""
-        return await self._thinks(self.roster.supervisor.tier)
+        return await self._thinks((profile or self.roster.supervisor).tier)
 
     async def sees(self) -> bool:
         """Say whether a model sees pictures, and another one thinks about what it saw."""

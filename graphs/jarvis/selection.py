@@ -76,7 +76,7 @@ async def fitting(
     names = [
         tool.name
         for tool in tools
-        if profile.may_use(tool.feature)
+        if profile.is_offered(tool)
         and tool.audience is not Audience.HUMAN
         and (tool.effect is Effect.READ or not read_only)
     ]

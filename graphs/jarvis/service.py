@@ -22,13 +22,15 @@ from graphs.jarvis.attachments import Attachment, with_attachments
 from graphs.jarvis.broadcast import Broadcast
 from graphs.jarvis.caretaker import Caretaker, Pace
 from graphs.jarvis.crew import Crew
+from graphs.jarvis.errand import Errand, Errands
 from graphs.jarvis.stream import TurnStream
 from graphs.jarvis.turn import Running, TurnRunner
+from graphs.jarvis.unattended import Unattended
 from memory.checkpoints import open_checkpoints
 from memory.sessions import Housekeeping, Sessions
 from memory.turns import Answer, Begun, Turns, caller_of, principal_of
 from nebula.auth.principal import Caller
-from nebula.errors import InvalidInput, NebulaError, TooLarge
+from nebula.errors import InvalidInput, NebulaError, NotFound, TooLarge
 from nebula.policy.labels import Label
 from nebula.secrets.redact import hide
 
@@ -46,13 +48,17 @@ _REMEMBERED = 64
 class Jarvis:
     """The assistant. Turns run in tasks of its own: a reader that goes away loses nothing."""
 
-    def __init__(self, app: "App", crew: Crew, turns: Turns, sessions: Sessions) -> None:
+    def __init__(
+        self, app: "App", crew: Crew, turns: Turns, sessions: Sessions, errands: Errands
+    ) -> None:
         """Take the program and the parts that `open_jarvis` built."""
         self.sessions = sessions
         self._app = app
         self._turns = turns
         self._broadcast = Broadcast(app.parts.events)
-        self._runner = TurnRunner(crew, turns, app.parts.approvals, self._broadcast)
+        self._errands = errands
+        self.unattended = Unattended(app, self, turns, errands)
+        self._runner = TurnRunner(crew, turns, app.parts.approvals, self._broadcast, errands)
         self._streams: OrderedDict[str, TurnStream] = OrderedDict()
         self._door = asyncio.Semaphore(_BEGIN_AT_ONCE)
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -96,6 +102,26 @@ class Jarvis:
         stream = self._start(Running(mine, caller, said, typed, pictures))
         async for event in stream.read():
             yield event
+
+    async def take_on(
+        self,
+        caller: Caller,
+        said: str,
+        *,
+        typed: str,
+        errand: Errand,
+        begin: Begun,
+    ) -> None:
+        """Begin a run of an autonomous agent: a session of its owner that nobody sits in.
+
+        `begin` takes the run up in the same transaction; what it raises is raised, and nothing
+        has begun then.
+        """
+        title = f"{errand.profile.name}{' (dry run)' if errand.dry_run else ''}"
+        turn = await self._turns.begin(caller, said, None, title=title, also=begin)
+        caller = await self._effective(replace(caller, session_id=turn.session_id))
+        stream = TurnStream(turn, caller.principal.id)
+        self._start(Running(stream, caller, said, typed, errand=errand))
 
     async def resume(self, caller: Caller, session_id: str) -> AsyncIterator[ChatEvent]:
         """Go on after approvals were decided, and yield the turn's events.
@@ -169,15 +195,20 @@ class Jarvis:
         if taken is None:
             return
         turn, record = taken
+        errand = None
         try:
             caller = await self._caller(record, session_id)
+            if caller.agent is not None:
+                errand = await self._errands.of_turn(turn.id)
+                if errand is None:
+                    raise NotFound("The agent that asked is gone.")
         except NebulaError as error:
             stream = TurnStream(turn, str(record["principal"]["id"]))
             await self._turns.finish(turn, "failed", Answer(text=str(error)))
             stream.emit(ErrorEvent(error=error.payload()))
             stream.emit(DoneEvent(outcome="failed"))
             return
-        self._start(Running(TurnStream(turn, caller.principal.id), caller))
+        self._start(Running(TurnStream(turn, caller.principal.id), caller, errand=errand))
 
     async def beat(self) -> None:
         """Say that the turns of this process are alive, and stop those somebody cancelled."""
@@ -267,9 +298,16 @@ class Jarvis:
 
 @asynccontextmanager
 async def open_jarvis(
-    app: "App", *, roster: Roster = STANDARD, pace: Pace | None = None, stale_seconds: float = 8.0
+    app: "App",
+    *,
+    roster: Roster = STANDARD,
+    pace: Pace | None = None,
+    stale_seconds: float = 8.0,
+    unattended: bool = False,
 ) -> AsyncIterator[Jarvis]:
     """Open Jarvis over the running program; on the way out every turn is stopped and written.
+
+    With `unattended`, autonomous agents run here: in programs that stay.
 
     Raises:
         BadDeclaration: when a profile names an unknown feature or a missing prompt.
@@ -278,7 +316,8 @@ async def open_jarvis(
     async with open_checkpoints(parts.db.conninfo) as checkpoints:
         crew = Crew(app, with_steps(roster, parts.settings.max_steps), checkpoints)
         turns = Turns(parts.db, stale_seconds=stale_seconds)
-        jarvis = Jarvis(app, crew, turns, Sessions(parts.db, checkpoints))
+        errands = Errands(parts)
+        jarvis = Jarvis(app, crew, turns, Sessions(parts.db, checkpoints), errands)
         caretaker = Caretaker(
             jarvis=jarvis,
             turns=turns,
@@ -289,6 +328,7 @@ async def open_jarvis(
             idle_minutes=parts.settings.session_idle_minutes,
             parts=parts,
             pace=pace or Pace(),
+            unattended=jarvis.unattended if unattended else None,
         )
         try:
             async with caretaker.working():

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
@@ -19,14 +19,22 @@ from graphs.jarvis.attachments import Attachment
 from graphs.jarvis.broadcast import Broadcast
 from graphs.jarvis.crew import COMMAND, Crew
 from graphs.jarvis.delegate import tool_name
+from graphs.jarvis.errand import Errand, Errands, Outcome
 from graphs.jarvis.pictures import seen
 from graphs.jarvis.plan import NAME as PLAN
 from graphs.jarvis.repair import message_id, repairs
 from graphs.jarvis.selection import has_several_steps, is_question, may_mix
 from graphs.jarvis.stream import TurnStream
-from memory.turns import Ending, Turns
+from memory.turns import Ending, Turns, together
+from nebula.auth.grant import READ_ONLY
 from nebula.auth.principal import Caller
-from nebula.errors import Conflict, InternalError, NebulaError, PermissionDenied
+from nebula.errors import (
+    Conflict,
+    InternalError,
+    NebulaError,
+    PermissionDenied,
+    UpstreamUnavailable,
+)
 from nebula.policy.labels import Label
 from nebula.policy.plan import Plan, written
 from nebula.tool.approvals import Approvals
@@ -59,16 +67,26 @@ class Running:
     started: float = field(default_factory=time.monotonic)
     approvals: list[str] = field(default_factory=list)
     labels: frozenset[Label] = frozenset()
+    errand: Errand | None = None
+    """The run of an autonomous agent that this is, if it is one."""
+    problem: str = ""
+    """Why it failed."""
 
 
 class TurnRunner:
     """Runs turns to their end. Whatever happens, the turn is written down and says `done`."""
 
     def __init__(
-        self, crew: Crew, turns: Turns, approvals: Approvals, broadcast: Broadcast
+        self,
+        crew: Crew,
+        turns: Turns,
+        approvals: Approvals,
+        broadcast: Broadcast,
+        errands: Errands,
     ) -> None:
         """Take who thinks, the order of turns, where people decide, and who else listens."""
         self._crew = crew
+        self._errands = errands
         self._broadcast = broadcast
         # More at once would only wait for each other's database connections.
         self._slots = asyncio.Semaphore(_AT_ONCE)
@@ -79,19 +97,22 @@ class TurnRunner:
         """Run a turn to its end, or to its pause."""
         stream = running.stream
         try:
-            ending = await self._to_end(running)
+            ending = await self._in_time(running)
         except asyncio.CancelledError:
             ending = "cancelled"
             _end_this_cancellation()
         except NebulaError as error:
             ending = "failed"
+            running.problem = str(error)
             stream.emit(ErrorEvent(error=error.payload()))
         except Exception:
             # The outermost handler of a turn: nothing above it would tell the person.
             ending = "failed"
             reference = uuid4().hex[:12]
             log.exception("turn_crashed", turn=stream.turn.id, reference=reference)
-            stream.emit(ErrorEvent(error=InternalError(reference).payload()))
+            broke = InternalError(reference)
+            running.problem = str(broke)
+            stream.emit(ErrorEvent(error=broke.payload()))
         await _uninterrupted(self._finish(running, ending))
 
     async def sees(self) -> bool:
@@ -113,9 +134,24 @@ class TurnRunner:
                     comment="The conversation went on without it.",
                 )
 
+    async def _in_time(self, running: Running) -> Ending:
+        """Run it to its end, an agent's run within its time."""
+        errand = running.errand
+        if errand is None:
+            return await self._to_end(running)
+        try:
+            async with asyncio.timeout(errand.seconds) as limit:
+                return await self._to_end(running)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            over = errand.overrun()
+            running.meter.stopped = str(over)
+            raise over from None
+
     async def _to_end(self, running: Running) -> Ending:
         turn = running.stream.turn
-        running.model = await self._crew.thinks()
+        running.model = await self._crew.thinks(running.errand.profile if running.errand else None)
         running.stream.emit(
             SessionEvent(
                 session_id=turn.session_id,
@@ -169,14 +205,17 @@ class TurnRunner:
     async def _begin(self, running: Running) -> tuple[_Work, TurnContext]:
         turn, said, crew = running.stream.turn, running.said, self._crew
         command = crew.command(said, running.caller)
-        read_only = command is None and is_question(said)
+        if running.errand is not None:
+            command = _of_errand(running, command, crew)
+        read_only = command is None and running.errand is None and is_question(said)
         thread = await self._thread_before(running)
         offered: Sequence[str] = []
         plan = Plan()
         if command is None:
             plan = crew.settled(running.typed, running.caller, turn.id)
             fitting = await self._offered(running, thread, read_only=read_only)
-            offered = [*fitting, *(step.tool for step in plan.steps)]
+            settled = [step.tool for step in plan.steps]
+            offered = fitting if running.errand else [*fitting, *settled]
         before = repairs(thread.get("messages", ()), turn.earlier) if turn.earlier else []
         if any(each.state in {"waiting", "withdrawn"} for each in turn.earlier):
             await self.withdraw(running.caller, turn.session_id)
@@ -203,6 +242,8 @@ class TurnRunner:
         self, running: Running, thread: Mapping[str, Any], *, read_only: bool
     ) -> list[str]:
         crew, caller, said = self._crew, running.caller, running.said
+        if running.errand is not None:
+            return await self._offered_to_agent(running, running.errand)
         if running.model == COMMAND:
             return [tool.name for tool in crew.visible(caller, by_model=True)]
         if len(said.split()) < _SHORT and thread:
@@ -215,11 +256,21 @@ class TurnRunner:
         asks = [tool_name(agent) for agent in crew.concerned(fitting)]
         return [*fitting, *asks, *([PLAN] if several else [])]
 
+    async def _offered_to_agent(self, running: Running, errand: Errand) -> list[str]:
+        """Return all of an agent's tools; of many, its own and those that fit; and the plan."""
+        crew, caller, profile = self._crew, running.caller, errand.profile
+        visible = crew.visible(caller, by_model=True)
+        mine = [tool.name for tool in visible if profile.is_offered(tool)]
+        if len(mine) > profile.limits.tools:
+            fitting = await crew.fitting(running.said, caller, profile, read_only=False)
+            mine = [*(name for name in mine if name in profile.tools), *fitting]
+        return [*mine, PLAN]
+
     async def _go_on(self, running: Running) -> tuple[_Work, TurnContext]:
         """Go on where people have decided; each pause is answered by its own id."""
         state = await self._crew.graph.aget_state(_thread(running.stream.turn.session_id))
         answers = {interrupt.id: "look again" for interrupt in state.interrupts}
-        question = is_question(_last_said(state.values))
+        question = running.errand is None and is_question(_last_said(state.values))
         return Command(resume=answers), self._context(running, read_only=question)
 
     def _context(
@@ -229,17 +280,21 @@ class TurnRunner:
         command: tuple[str, dict[str, Any]] | None = None,
         read_only: bool = False,
     ) -> TurnContext:
-        crew, turn = self._crew, running.stream.turn
+        crew, turn, errand = self._crew, running.stream.turn, running.errand
+        profile = crew.roster.supervisor if errand is None else errand.profile
+        rehearsal = errand is not None and errand.dry_run
         return TurnContext(
             turn_id=turn.id,
             thread_id=turn.session_id,
-            caller=as_agent(running.caller, crew.roster.supervisor),
-            profile=crew.roster.supervisor,
+            caller=_acting(running, crew),
+            profile=profile,
             executor=crew.executor,
-            model=crew.model(crew.roster.supervisor, running.caller),
+            model=crew.model(profile, running.caller),
             emit=running.stream.emit,
             command=command,
             read_only=read_only,
+            rehearsal=rehearsal,
+            allowance=None if errand is None else errand.allowance,
             meter=running.meter,
         )
 
@@ -263,8 +318,11 @@ class TurnRunner:
             seconds=round(time.monotonic() - running.started, 3),
         )
         try:
-            last_words = self._broadcast.last_words(stream, done)
-            if not await self._turns.finish(stream.turn, ending, answer, also=last_words):
+            also = [self._broadcast.last_words(stream, done)]
+            if running.errand is not None:
+                outcome = Outcome(ending, meter, done.seconds, running.problem)
+                also.append(self._errands.ended(running.errand, outcome, answer))
+            if not await self._turns.finish(stream.turn, ending, answer, also=together(also)):
                 await self._crew.forget(stream.turn.session_id)
         except NebulaError as error:
             # The turn's row stays; the next turn finds it silent and goes on.
@@ -272,6 +330,35 @@ class TurnRunner:
             stream.say_again()
             stream.emit(ErrorEvent(error=error.payload()))
         stream.emit(done)
+
+
+def _acting(running: Running, crew: Crew) -> Caller:
+    """Return who calls tools: an agent's rights are its own already; a dry run only looks."""
+    if running.errand is None:
+        return as_agent(running.caller, crew.roster.supervisor)
+    if not running.errand.dry_run:
+        return running.caller
+    return replace(running.caller, principal=running.caller.principal.narrowed(READ_ONLY))
+
+
+def _of_errand(
+    running: Running, command: tuple[str, dict[str, Any]] | None, crew: Crew
+) -> tuple[str, dict[str, Any]] | None:
+    """Return the call that an agent's purpose plainly is, within what the agent works with.
+
+    Raises:
+        UpstreamUnavailable: when it is none and no model is there to understand it.
+    """
+    assert running.errand is not None
+    profile = running.errand.profile
+    if command is not None and profile.is_offered(crew.executor.registry.get(command[0])):
+        return command
+    if running.model == COMMAND:
+        raise UpstreamUnavailable(
+            "No language model is connected, and the purpose is no plain command.",
+            hint="Connect a model, or write the purpose as one command.",
+        )
+    return None
 
 
 def _thread(session_id: str) -> RunnableConfig:

@@ -62,6 +62,7 @@ class Approvals:
             Level.DESTRUCTIVE: settings.approval_minutes_destructive,
             Level.CRITICAL: settings.approval_minutes_critical,
         }
+        self._unattended = settings.approval_minutes_unattended
         self._fresh = timedelta(minutes=settings.fresh_minutes)
 
     async def ask(
@@ -76,7 +77,7 @@ class Approvals:
         four_eyes: FourEyes,
     ) -> Approval:
         """Open a question for a call, or return the one it already has."""
-        lasts = timedelta(minutes=self._minutes[decision.level])
+        lasts = timedelta(minutes=self._lasts(decision.level, caller.surface))
         values = {
             "id": f"apr_{uuid4().hex[:20]}",
             "principal_id": caller.principal.id,
@@ -105,6 +106,13 @@ class Approvals:
             if created:
                 await self._announce("approval.requested", approval, session)
         return approval
+
+    def _lasts(self, level: Level, surface: Surface) -> float:
+        """Return for how many minutes a question stands: longer where nobody sits before it."""
+        minutes = self._minutes[level]
+        if surface is Surface.SCHEDULE and level is not Level.CRITICAL:
+            return max(minutes, self._unattended)
+        return minutes
 
     async def of_call(self, principal_id: str, call_id: str) -> Approval | None:
         """Return the question a call has, with expiry applied."""

@@ -1,9 +1,10 @@
 """Arguments as they arrive: strict JSON in, field-by-field problems out."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from nebula.errors import InvalidInput
 from nebula.tool.definition import AnyTool
@@ -29,6 +30,18 @@ def parse(body: bytes) -> dict[str, Any]:
     if _depth(value) > _MAX_DEPTH:
         raise InvalidInput(f"The body is nested deeper than {_MAX_DEPTH} levels.")
     return value
+
+
+def checked(tool: AnyTool, arguments: Mapping[str, Any]) -> BaseModel:
+    """Return valid arguments.
+
+    Raises:
+        InvalidInput: with every field at fault.
+    """
+    try:
+        return tool.input_model.model_validate(dict(arguments))
+    except ValidationError as error:
+        raise problems(tool, error) from error
 
 
 def problems(tool: AnyTool, error: ValidationError) -> InvalidInput:

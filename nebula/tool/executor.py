@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 from uuid import uuid4
 
 import structlog
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from nebula.app import Parts
@@ -37,7 +37,7 @@ from nebula.policy.ask import Decision, Verdict
 from nebula.secrets.redact import LIVE
 from nebula.secrets.references import References, pinned
 from nebula.tool.approval import Approval
-from nebula.tool.arguments import parse, problems
+from nebula.tool.arguments import checked, parse
 from nebula.tool.asking import Asking, Request
 from nebula.tool.bound import Bound
 from nebula.tool.call import Call, audit_line, broken_off, state_of
@@ -388,8 +388,4 @@ def _refuse_blocked(decision: Decision) -> None:
 
 
 def _validated(tool: AnyTool, arguments: Mapping[str, Any] | bytes) -> BaseModel:
-    given = parse(arguments) if isinstance(arguments, bytes) else dict(arguments)
-    try:
-        return tool.input_model.model_validate(given)
-    except ValidationError as error:
-        raise problems(tool, error) from error
+    return checked(tool, parse(arguments) if isinstance(arguments, bytes) else arguments)

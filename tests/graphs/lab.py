@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Annotated, Any
 
+import httpx
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
@@ -21,7 +22,7 @@ from nebula.app import App, open_app
 from nebula.errors import UpstreamUnavailable
 from nebula.settings import Settings
 from nebula.tool.context import Context
-from nebula.tool.definition import Audience, Effect, EffectKind, tool
+from nebula.tool.definition import AnyTool, Audience, Effect, EffectKind, tool
 from nebula.tool.registry import Registry
 from nebula.tool.result import Result
 
@@ -219,9 +220,11 @@ async def lab(
     pace: Pace | None = None,
     roster: Roster = ROSTER,
     stale_seconds: float = 8.0,
+    more: Sequence[AnyTool] = (),
+    wire: httpx.AsyncBaseTransport | None = None,
 ) -> AsyncIterator[Lab]:
-    """Open Jarvis over the lamps; without a policy there is no model."""
-    async with open_app(settings, registry=Registry(ALL)) as app:
+    """Open Jarvis over the lamps and more tools; without a policy there is no model."""
+    async with open_app(settings, registry=Registry([*ALL, *more]), http_transport=wire) as app:
         model = PolicyModel(policy=policy or script())
         app = _with_model(app, model if policy is not None else None)
         async with (

@@ -1,0 +1,122 @@
+"""Lets autonomous agents run: begins what is due, looks after what runs, and sends reports."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import structlog
+
+from graphs.jarvis.errand import Errands, errand_of
+from memory.turns import Turns
+from nebula.auth.principal import Caller, Surface
+from nebula.errors import Conflict, NebulaError
+from nebula.policy.labels import Label, tainted
+from nebula.policy.plan import Plan, Step
+from tools.agents import rights, telling
+from tools.agents.beginning import beginning
+from tools.agents.ending import Ending, settle
+from tools.agents.listening import listen
+from tools.agents.models import AgentRow, AgentRunRow
+from tools.agents.runs import Start
+
+if TYPE_CHECKING:
+    from graphs.jarvis.service import Jarvis
+    from nebula.app import App
+
+log = structlog.get_logger(__name__)
+
+_FATES = {
+    "withdrawn": ("cancelled", "Its conversation went on without it."),
+    "cancelled": ("cancelled", "It was stopped before its end."),
+    "lost": ("failed", "The process that ran it ended."),
+    "failed": ("failed", "It could not go on."),
+}
+_DELETED = ("cancelled", "Its conversation was deleted.")
+
+
+class Unattended:
+    """The agents of one process; any number of processes may look after them at once."""
+
+    def __init__(self, app: "App", jarvis: "Jarvis", turns: Turns, errands: Errands) -> None:
+        """Take the program, who runs turns, and where runs are kept."""
+        self._app = app
+        self._jarvis = jarvis
+        self._turns = turns
+        self._runs = errands.runs
+
+    async def beat(self) -> None:
+        """Do what is due."""
+        await listen(self._app.parts, self._runs)
+        for start in await self._runs.startable():
+            await self._begin(start)
+        await self._look_after()
+        for agent, run in await telling.take(self._app.parts):
+            await self._tell(agent, run)
+
+    async def tidy(self) -> None:
+        """Forget runs of long ago."""
+        await self._runs.prune()
+
+    async def _begin(self, start: Start) -> None:
+        """Begin a run as a session of its owner."""
+        agent, run = start.agent, start.run
+        labels = frozenset(map(Label, run.labels))
+        own = "\n\n".join(part for part in (agent.purpose, run.task) if part)
+        said = f"{own}\n\nIt starts because of {run.event}" if run.event else own
+        caller = Caller(rights.acting(agent), Surface.SCHEDULE, agent=agent.name, labels=labels)
+        try:
+            caller = replace(caller, principal=await self._app.parts.auth.effective(caller))
+            await self._jarvis.take_on(
+                caller,
+                said,
+                # What came by way of outside text vouches for nothing.
+                typed="" if tainted(labels) else own,
+                errand=errand_of(start),
+                begin=beginning(run.id),
+            )
+        except Conflict:
+            return  # another process has begun it, or it was switched off meanwhile
+        except NebulaError as error:
+            if error.retryable:
+                raise
+            await self._settle(run.id, Ending("failed", problem=str(error)))
+
+    async def _look_after(self) -> None:
+        """End the runs whose turn has ended without saying so."""
+        working = await self._runs.working()
+        if not working:
+            return
+        fates = await self._turns.fates(list(working))
+        for turn_id, run_id in working.items():
+            fate = _FATES.get(fates[turn_id]) if turn_id in fates else _DELETED
+            if fate is not None:
+                await self._settle(run_id, Ending(fate[0], problem=fate[1]))
+
+    async def _settle(self, run_id: str, ending: Ending) -> None:
+        parts = self._app.parts
+        async with parts.db.bare() as db, db.transaction():
+            await settle(db, parts.events, run_id, ending)
+
+    async def _tell(self, agent: AgentRow, run: AgentRunRow) -> None:
+        """Send a report where the owner said, as a step that was fixed when the agent was made."""
+        assert agent.report_to is not None
+        call_id = f"agent-report:{run.id}:{run.state}:{len(run.did)}"
+        to = {"channels": [agent.report_to]}
+        caller = Caller(
+            rights.reporting(agent),
+            Surface.SCHEDULE,
+            session_id=run.session_id,
+            agent=agent.name,
+            labels=frozenset(map(Label, run.labels)),
+            words=(f"report to {agent.report_to}",),
+            plan=Plan((Step("notify_send", to, call_id, by_words=True),)),
+        )
+        arguments = {**to, **telling.message_of(agent, run)}
+        try:
+            await self._app.executor.execute(
+                "notify_send", arguments, caller=caller, call_id=call_id
+            )
+            told = f"Sent to {agent.report_to}."
+        except NebulaError as error:
+            log.warning("agent_report_not_sent", run=run.id, reason=str(error))
+            told = f"Not sent to {agent.report_to}: {error}"
+        await telling.note(self._app.parts, run.id, told)

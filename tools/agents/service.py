@@ -1,0 +1,327 @@
+"""Agents as their owner makes, changes and ends them."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from nebula.auth.principal import Caller, Principal, Surface
+from nebula.auth.tokens import new_id
+from nebula.errors import Conflict, InvalidInput, NebulaError, NotFound, PermissionDenied
+from nebula.jobs.schedules.schedule import Missed, Schedule
+from nebula.jobs.schedules.service import Options
+from nebula.jobs.schedules.timing import Cron, Every, Once
+from nebula.secrets.redact import hide
+from tools.agents import rights
+from tools.agents.models import AgentRow, AgentRunRow
+from tools.agents.schemas import Agent
+from tools.agents.spec import Spec, Trigger, near, source_of
+
+if TYPE_CHECKING:
+    from nebula.app import Parts
+
+ADMIN = "agents:admin"
+Timing = Cron | Once | Every
+
+
+class Agents:
+    """The agents of this installation; people see their own, and all with `agents:admin`."""
+
+    def __init__(self, parts: "Parts") -> None:
+        """Take the parts that agents rest on."""
+        self._parts = parts
+
+    async def create(self, caller: Caller, spec: Spec) -> Agent:
+        """Make an agent with the rights its owner has now, and no later ones.
+
+        Raises:
+            InvalidInput: when something named does not exist.
+            PermissionDenied: when its owner may not use what it shall use.
+            Conflict: when they have an agent of this name.
+        """
+        _check_person(caller)
+        owner = caller.principal
+        kept = rights.checked(self._parts, owner, spec.features, spec.tools)
+        cron = None if spec.cron is None else cron_of(spec.cron, spec.timezone)
+        heard = await self._heard(spec.trigger)
+        row = AgentRow(
+            id=new_id("agt"),
+            owner_id=owner.id,
+            owner_name=owner.name,
+            rights=kept.model_dump(mode="json"),
+            labels=sorted(caller.labels),
+            heard=heard,
+            **_columns(spec),
+        )
+        async with self._parts.db.session() as session:
+            await _check_name(session, owner, spec.name)
+        if cron is not None:
+            row.schedule_id = (await self._scheduled(owner, row, cron, Missed.ONCE)).id
+        try:
+            async with self._parts.db.session() as session:
+                session.add(row)
+                await session.flush()
+                await session.refresh(row)
+        except NebulaError:
+            if row.schedule_id is not None:
+                await _unscheduled(self._parts, row.schedule_id, owner)
+            raise
+        return await self._shown(row)
+
+    async def list(self, principal: Principal) -> list[Agent]:
+        """List one's own agents by name, or everybody's."""
+        query = select(AgentRow).order_by(AgentRow.name)
+        if not principal.can(ADMIN):
+            query = query.where(AgentRow.owner_id == principal.id)
+        async with self._parts.db.session() as session:
+            rows = list(await session.scalars(query))
+        return [await self._shown(row) for row in rows]
+
+    async def update(self, caller: Caller, agent: str, changes: Mapping[str, Any]) -> Agent:
+        """Change what is given; a change of what it may use freezes its rights anew.
+
+        Raises:
+            NotFound: when there is none of this name.
+            PermissionDenied: when it is somebody else's.
+        """
+        _check_person(caller)
+        parts, owner = self._parts, caller.principal
+        async with parts.db.session() as session:
+            row = await found(session, owner, agent, lock=True)
+            _check_owner(row, owner)
+            spec = changed(_spec_of(row), changes)
+            if "trigger" in changes:
+                row.heard = await self._heard(spec.trigger)
+            if {"features", "tools"} & set(changes):
+                kept = rights.checked(parts, owner, spec.features, spec.tools)
+                row.rights = kept.model_dump(mode="json")
+            if "purpose" in changes:
+                row.labels = sorted(caller.labels)
+            if spec.name != row.name:
+                await _check_name(session, owner, spec.name)
+            for name, value in _columns(spec).items():
+                setattr(row, name, value)
+            await session.flush()
+            await session.refresh(row)
+        return await self._shown(row)
+
+    async def switch(self, caller: Caller, agent: str, *, on: bool, why: str = "") -> Agent:
+        """Switch an agent on or off; off, its schedule rests and what waits in line is dropped."""
+        _check_person(caller)
+        async with self._parts.db.session() as session:
+            row = await found(session, caller.principal, agent, lock=True)
+            row.enabled = on
+            row.stopped_because = "" if on else why or f"{caller.principal.name} paused it."
+            if on:
+                row.failures, row.not_before = 0, None
+                row.heard = await self._heard(_trigger_of(row))
+            else:
+                await _drop_queued(session, row)
+            await session.flush()
+            await session.refresh(row)
+        if row.schedule_id is not None:
+            schedules = self._parts.schedules
+            if on:
+                await schedules.resume(row.schedule_id, caller.principal)
+            else:
+                owner = _owning(row, caller.principal)
+                await schedules.pause(row.schedule_id, owner, row.stopped_because)
+        return await self._shown(row)
+
+    async def schedule(
+        self, caller: Caller, agent: str, timing: Timing | None, missed: Missed
+    ) -> Agent:
+        """Let an agent run at certain times, or at none any more."""
+        _check_person(caller)
+        parts, owner = self._parts, caller.principal
+        async with parts.db.session() as session:
+            row = await found(session, owner, agent)
+            _check_owner(row, owner)
+        before = row.schedule_id
+        made = None if timing is None else await self._scheduled(owner, row, timing, missed)
+        async with parts.db.session() as session:
+            row = await found(session, owner, row.id, lock=True)
+            row.schedule_id = None if made is None else made.id
+        if before is not None:
+            await _unscheduled(parts, before, owner)
+        if made is not None and not row.enabled:
+            await parts.schedules.pause(made.id, owner, row.stopped_because)
+        return await self._shown(row)
+
+    async def delete(self, caller: Caller, agent: str) -> tuple[str, int]:
+        """Delete an agent with the record of its runs; return its name and how many those were."""
+        _check_person(caller)
+        async with self._parts.db.session() as session:
+            row = await found(session, caller.principal, agent, lock=True)
+            runs = await session.scalar(
+                select(func.count()).select_from(AgentRunRow).where(AgentRunRow.agent_id == row.id)
+            )
+            await session.delete(row)
+        if row.schedule_id is not None:
+            await _unscheduled(self._parts, row.schedule_id, _owning(row, caller.principal))
+        return row.name, int(runs or 0)
+
+    async def _scheduled(
+        self, owner: Principal, row: AgentRow, timing: Timing, missed: Missed
+    ) -> Schedule:
+        return await self._parts.schedules.create(
+            owner,
+            f"Agent {row.name}",
+            tool="agents_run",
+            arguments={"agent": row.id},
+            timing=timing,
+            options=Options(missed=missed),
+        )
+
+    async def _heard(self, trigger: Trigger | None) -> int:
+        """Return where a trigger begins to listen: at what happens from now on."""
+        return 0 if trigger is None else await self._parts.events.last(source_of(trigger).stream)
+
+    async def _shown(self, row: AgentRow) -> Agent:
+        trigger, schedule = _trigger_of(row), None
+        if row.schedule_id is not None:
+            try:
+                schedule = await self._parts.schedules.get(row.schedule_id, rights.acting(row))
+            except NotFound:
+                schedule = None
+        kept = {name: getattr(row, name) for name in Agent.model_fields if hasattr(row, name)}
+        kept["rights"] = rights.of_row(row.rights)
+        kept["trigger"] = trigger
+        ticks = row.enabled and schedule is not None and schedule.enabled
+        coming = schedule.next_fire_at if ticks and schedule is not None else None
+        return Agent(**kept, when=_when(trigger, schedule), next_run_at=coming)
+
+
+async def found(
+    session: AsyncSession, principal: Principal, agent: str, *, lock: bool = False
+) -> AgentRow:
+    """Return an agent by its id or name, one's own first.
+
+    Raises:
+        NotFound: when there is none that the principal may see, with the nearest names.
+    """
+    name = slug(agent)
+    query = select(AgentRow).where((AgentRow.id == agent) | (AgentRow.name == name))
+    mine = AgentRow.owner_id == principal.id
+    if not principal.can(ADMIN):
+        query = query.where(mine)
+    query = query.order_by(mine.desc(), AgentRow.created_at).limit(1)
+    row = await session.scalar(query.with_for_update() if lock else query)
+    if row is None:
+        names = await session.scalars(select(AgentRow.name).where(mine))
+        hint = near(name, list(names)) or "Make one first."
+        raise NotFound(f"There is no agent {agent!r}", hint=hint)
+    return row
+
+
+def slug(name: str) -> str:
+    """Return a name as agents have it: "Morning report" is morning-report."""
+    return "-".join(name.casefold().replace("_", " ").replace("-", " ").split())
+
+
+def spec_of(values: Mapping[str, Any]) -> Spec:
+    """Return a valid description of an agent.
+
+    Raises:
+        InvalidInput: with every field at fault.
+    """
+    try:
+        spec = Spec.model_validate({**values, "purpose": hide(str(values.get("purpose", "")))})
+    except ValidationError as error:
+        fields = [
+            {"field": ".".join(map(str, each["loc"])), "problem": each["msg"]}
+            for each in error.errors()
+        ]
+        said = "; ".join(f"{each['field']}: {each['problem']}" for each in fields)
+        raise InvalidInput(f"This is no agent: {said}", fields=fields) from error
+    if spec.trigger is not None:
+        source_of(spec.trigger)
+    return spec
+
+
+def changed(spec: Spec, changes: Mapping[str, Any]) -> Spec:
+    """Return a description with some fields changed; of limits, those that are given."""
+    values = spec.model_dump(mode="json")
+    limits = {**values["limits"], **changes.get("limits", {})}
+    return spec_of({**values, **changes, "limits": limits})
+
+
+def cron_of(expression: str, timezone: str) -> Cron:
+    """Return a cron timing; raises InvalidInput when it is none."""
+    try:
+        return Cron(expression=expression, timezone=timezone)
+    except ValidationError as error:
+        said = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+        hint = "Five fields: minute, hour, day of the month, month, day of the week."
+        raise InvalidInput(f"The schedule: {said}", hint=hint) from error
+
+
+def _columns(spec: Spec) -> dict[str, Any]:
+    return spec.model_dump(mode="json", exclude={"cron", "timezone"})
+
+
+def _spec_of(row: AgentRow) -> Spec:
+    kept = {name: getattr(row, name) for name in Spec.model_fields if hasattr(row, name)}
+    return Spec.model_validate(kept)
+
+
+def _trigger_of(row: AgentRow) -> Trigger | None:
+    return None if row.trigger is None else Trigger.model_validate(row.trigger)
+
+
+def _when(trigger: Trigger | None, schedule: Schedule | None) -> str:
+    said = []
+    match schedule.timing if schedule is not None else None:
+        case Cron(expression=expression, timezone=timezone):
+            said.append(f"{expression} ({timezone})")
+        case Every(seconds=seconds):
+            said.append(f"every {seconds / 60:g} minutes")
+        case Once(at=at):
+            said.append(f"once at {at:%Y-%m-%d %H:%M} UTC")
+        case None:
+            pass
+    if trigger is not None:
+        where = ", ".join(f"{name} is {value}" for name, value in trigger.where.items())
+        said.append(f"on {trigger.event}" + (f" where {where}" if where else ""))
+    return "; ".join(said) or "when it is started"
+
+
+def _check_person(caller: Caller) -> None:
+    if caller.surface is Surface.SCHEDULE:
+        raise PermissionDenied("Agents are made and changed by people, not by what runs by itself.")
+
+
+def _check_owner(row: AgentRow, principal: Principal) -> None:
+    if row.owner_id != principal.id:
+        raise PermissionDenied(
+            f"{row.name} acts for {row.owner_name}, who alone may change it.",
+            hint="You may pause or delete it.",
+        )
+
+
+def _owning(row: AgentRow, principal: Principal) -> Principal:
+    """Return who an agent's schedule belongs to: its owner, as the principal where it is theirs."""
+    return principal if row.owner_id == principal.id else rights.acting(row)
+
+
+async def _check_name(session: AsyncSession, owner: Principal, name: str) -> None:
+    query = select(AgentRow.id).where(AgentRow.owner_id == owner.id, AgentRow.name == name)
+    if await session.scalar(query) is not None:
+        raise Conflict(f"You have an agent {name!r} already", hint="Choose another name.")
+
+
+async def _drop_queued(session: AsyncSession, row: AgentRow) -> None:
+    queued = select(AgentRunRow).where(
+        AgentRunRow.agent_id == row.id, AgentRunRow.state == "queued"
+    )
+    for run in await session.scalars(queued):
+        run.state, run.problem, run.ended_at = "cancelled", row.stopped_because, func.now()
+
+
+async def _unscheduled(parts: "Parts", schedule_id: str, owner: Principal) -> None:
+    try:
+        await parts.schedules.delete(schedule_id, owner)
+    except NotFound:
+        return
