@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
+from langchain_core.messages import AIMessage
 from langgraph.types import Command
 
 from benchmarks.approvals import vault
@@ -13,9 +14,19 @@ from graphs.jarvis.stream import TurnStream
 from graphs.jarvis.turn import Running
 from memory.turns import Turn
 from nebula.auth.principal import Caller, Surface
-from tests.graphs.lab import DONE, Lab, call, calls, lab, only, say, script
+from tests.graphs.lab import DONE, Lab, Policy, call, calls, lab, only, say
 
 _SMASH = calls(call("lamps_smash", name="porch"))
+
+
+def _once(*first: AIMessage) -> Policy:
+    """Say this once, and then that it is done, however often and by whichever process asked."""
+    left = list(first)
+
+    def policy(_messages: object, _offered: object) -> AIMessage:
+        return left.pop(0) if left else AIMessage("Done.")
+
+    return policy
 
 
 async def _asked(world: Lab, ada: Caller, said: str) -> tuple[str, list[Any]]:
@@ -42,7 +53,7 @@ def _keep() -> None:
 @vector("approved by the model: a resume that says so")
 async def _(world: World) -> None:
     ada = Caller(world.ada, Surface.CHAT)
-    async with lab(world.settings, script(_SMASH, "Done.")) as room:
+    async with lab(world.settings, _once(_SMASH)) as room:
         session_id, _ = await _asked(room, ada, "please smash the porch lamp")
         graph, thread, context = _behind(room, ada, session_id)
         state = await graph.aget_state(thread)
@@ -55,7 +66,7 @@ async def _(world: World) -> None:
 async def _(world: World) -> None:
     ada = Caller(world.ada, Surface.CHAT)
     decides = calls(call("lamps_smash", name="porch"), call("approvals_decide", decision="approve"))
-    async with lab(world.settings, script(decides, "Done.")) as room:
+    async with lab(world.settings, _once(decides)) as room:
         session_id, _ = await _asked(room, ada, "please smash the porch lamp")
         await _go_on(room, ada, session_id)
     _keep()
@@ -64,7 +75,7 @@ async def _(world: World) -> None:
 @vector("resumed four times at once", "smash porch")
 async def _(world: World) -> None:
     ada = Caller(world.ada, Surface.CHAT)
-    async with lab(world.settings, script(_SMASH, "Done.")) as room:
+    async with lab(world.settings, _once(_SMASH)) as room:
         session_id, [asked] = await _asked(room, ada, "please smash the porch lamp")
         await _answer(room, ada, asked.approval_id, "approve")
         await asyncio.gather(*(_go_on(room, ada, session_id) for _ in range(4)))
@@ -74,7 +85,7 @@ async def _(world: World) -> None:
 @vector("run again from an old checkpoint", "smash porch")
 async def _(world: World) -> None:
     ada = Caller(world.ada, Surface.CHAT)
-    async with lab(world.settings, script(_SMASH, "Done.", "Done.")) as room:
+    async with lab(world.settings, _once(_SMASH)) as room:
         session_id, [asked] = await _asked(room, ada, "please smash the porch lamp")
         graph, thread, context = _behind(room, ada, session_id)
         before = await graph.aget_state(thread)
@@ -89,7 +100,7 @@ async def _(world: World) -> None:
 async def _(world: World) -> None:
     ada = Caller(world.ada, Surface.CHAT)
     both = calls(call("lamps_smash", name="porch"), call("lamps_smash", name="hall"))
-    async with lab(world.settings, script(both, "Done.")) as room:
+    async with lab(world.settings, _once(both)) as room:
         session_id, asked = await _asked(room, ada, "please smash the porch and hall lamps")
         for each in asked:
             mine = each.arguments["name"] == "porch"
@@ -106,10 +117,10 @@ async def _(world: World) -> None:
 @vector("asked before a restart, resumed after it by two", "smash porch")
 async def _(world: World) -> None:
     ada = Caller(world.ada, Surface.CHAT)
-    async with lab(world.settings, script(_SMASH)) as room:
+    async with lab(world.settings, _once(_SMASH)) as room:
         session_id, [asked] = await _asked(room, ada, "please smash the porch lamp")
     assert await world.answer(asked.approval_id) == "approved"
-    async with lab(world.settings, script("Done.")) as room:
+    async with lab(world.settings, _once()) as room:
         await asyncio.gather(*(_go_on(room, ada, session_id) for _ in range(2)))
     _keep()
 
