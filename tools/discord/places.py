@@ -174,7 +174,7 @@ class Places:
             .limit(50)
         )
         async with self._db.session() as session:
-            rows = (await session.execute(query)).tuples().all()
+            rows = (await session.execute(query)).all()
         return [(channel, newest.lstrip("0")) for channel, newest in rows]
 
     async def _one(self, where: ColumnElement[bool]) -> ShownTurn | None:

@@ -1,7 +1,8 @@
 """The bot: what Discord tells it goes to one concept each, and everything is caught here."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import discord
@@ -37,14 +38,16 @@ class Bot(discord.Client):
 
     def __init__(self, app: "App", jarvis: "Jarvis", pace: Pace | None = None) -> None:
         """Take the running program."""
+        self._pace = pace = pace or Pace()
         super().__init__(
             intents=intents(),
             allowed_mentions=NOBODY,
             chunk_guilds_at_startup=False,
             member_cache_flags=discord.MemberCacheFlags.none(),
             max_messages=None,
+            guild_ready_timeout=pace.ready,
+            heartbeat_timeout=pace.heartbeat,
         )
-        pace = pace or Pace()
         self.app, self.jarvis = app, jarvis
         self.places = Places(app.parts.db)
         self.admission = Admission(app.parts)
@@ -53,31 +56,39 @@ class Bot(discord.Client):
         self.watch = Watch(self, pace)
         registry = app.parts.registry
         self.commands = Commands(registry, registry.about)
-        self._first = True
+        self._heard: set[asyncio.Task[Any]] = set()
 
     async def setup_hook(self) -> None:
         """Tell Discord the commands when they are not those that it has."""
         await slash.synchronize(self)
         self.watch.start()
 
+    async def before_identify_hook(self, _shard_id: int | None, *, initial: bool = False) -> None:
+        """Wait as long as Discord wants between two greetings."""
+        if not initial:
+            await asyncio.sleep(self._pace.identify)
+
+    def dispatch(self, event: str, /, *args: Any, **kwargs: Any) -> None:
+        """Hand an event on; what the library still says after the end is heard by nobody."""
+        if not self.is_closed():
+            super().dispatch(event, *args, **kwargs)
+
     async def close(self) -> None:
         """Leave: what is being drawn is drawn on by the next start."""
         await self.watch.stop()
+        await self._stop_hearing()
         await self.stage.stop()
         await super().close()
 
     async def on_ready(self) -> None:
-        """Note how it went; take up what was left unfinished, and what was missed while away."""
+        """Note that it is there, and hear what was missed while it was away."""
         assert self.user is not None
-        first, self._first = self._first, False
         for guild in self.guilds:
             await self.admission.servers.joined(str(guild.id), guild.name)
         await self.admission.servers.note_bot(
             application_id=str(self.application_id), name=self.user.name, state="on", problem=""
         )
         log.info("discord_ready", bot=self.user.name, servers=len(self.guilds))
-        if first:
-            await self._guarded(self.watch.take_up)
         await self._guarded(lambda: catch_up.catch_up(self))
 
     async def on_guild_join(self, guild: discord.Guild) -> None:
@@ -129,13 +140,32 @@ class Bot(discord.Client):
         """Return the door that everything here comes through."""
         return Surface.DISCORD
 
+    @asynccontextmanager
+    async def _hearing(self) -> AsyncIterator[None]:
+        """Keep the library's task for an event: it holds none itself, and waits for none."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._heard.add(task)
+        try:
+            yield
+        finally:
+            self._heard.discard(task)
+
+    async def _stop_hearing(self) -> None:
+        mine = self._heard - {asyncio.current_task()}
+        for task in mine:
+            task.cancel()
+        if mine:
+            await asyncio.wait(mine)
+
     async def _told(
         self, work: Callable[[], Awaitable[None]], tell: Callable[[str], Awaitable[None]]
     ) -> None:
         """Do the work; what goes wrong is told where it was asked."""
         try:
             try:
-                await work()
+                async with self._hearing():
+                    await work()
             except NebulaError as error:
                 await tell(error_text(error.payload()))
         except discord.HTTPException as error:
@@ -148,9 +178,8 @@ class Bot(discord.Client):
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do the work; what goes wrong is only logged."""
         try:
-            await work()
-        except asyncio.CancelledError:
-            raise
+            async with self._hearing():
+                await work()
         except (NebulaError, discord.DiscordException) as error:
             log.warning("discord_failed", why=str(error))
         except Exception:

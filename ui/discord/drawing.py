@@ -32,6 +32,12 @@ class Pace:
     """How often the person's rights are looked at while an answer is drawn."""
     sweep: float = 5.0
     """How often questions are looked through for those whose time is over."""
+    ready: float = 2.0
+    """How long the servers that Discord tells of at the start are waited for."""
+    identify: float = 5.0
+    """Between two greetings of Discord, when a session could not be resumed."""
+    heartbeat: float = 60.0
+    """After so long without a sign from Discord, a connection is given up."""
     retry: float = 5.0
     """Before trying again when Discord cannot be reached; doubled each time, to five minutes."""
 

@@ -21,7 +21,7 @@ _LONG = 1700
 _FEW = 8
 _CELL = 24
 _MOST_FILES = 10
-_RULE = re.compile(r"^\s*\|?[ :]*-{2,}[ :|-]*$")
+_RULE = re.compile(r"^\s*\|?[ :]*-+[ :|-]*$")
 _FENCED = re.compile(r"^ {0,3}(```|~~~)")
 _FORMULA = re.compile(r"^(?:[=@\t\r]|[+-](?![0-9.,]+$))")
 _ADDRESS = re.compile(r"(?<![<\w`])https?://[^\s<>`]+[^\s<>`.,;:!?)\]*_'\"]")

@@ -6,10 +6,12 @@ import discord
 import structlog
 
 from nebula.auth.principal import Caller, Principal
-from nebula.errors import NebulaError, NotAuthenticated, NotFound
+from nebula.errors import NebulaError, NotAuthenticated, NotFound, PermissionDenied
 from nebula.llm.command.open import known_names
 from nebula.llm.command.slash import spoken
 from nebula.llm.command.slots import SlotValues
+from nebula.policy.ask import Verdict
+from nebula.tool.definition import AnyTool
 from tools.discord.places import Begins, Heard
 from ui.discord.canvas import NOBODY, ChannelCanvas, CommandCanvas
 from ui.discord.commands import known_values
@@ -75,8 +77,16 @@ async def run(bot: "Bot", interaction: discord.Interaction) -> None:
         raise NotFound(
             "This command is not there any more", hint="Reload Discord to see those that are."
         )
+    _refuse_blocked(bot, read[0], principal)
     await interaction.response.defer(thinking=True)
     await _as_turn(bot, interaction, principal, spoken(*read))
+
+
+def _refuse_blocked(bot: "Bot", tool: AnyTool, principal: Principal) -> None:
+    """Refuse what they may not use at all; as a turn, a model would wonder what was meant."""
+    decision = bot.app.parts.judge.standing(tool, Caller(principal, bot.surface))
+    if decision.verdict is Verdict.BLOCK:
+        raise PermissionDenied(decision.reason)
 
 
 async def admitted(bot: "Bot", interaction: discord.Interaction) -> Principal | None:

@@ -30,6 +30,7 @@ class Watch:
 
     def start(self) -> None:
         """Begin; `stop` ends it."""
+        self._own(self._attempt(self.take_up))
         self._own(self._again_and_again(self._listen))
         self._own(self._again_and_again(self._sweep))
 

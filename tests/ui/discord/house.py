@@ -1,23 +1,78 @@
 """A bot over the lamps on a fake Discord, with people who are linked and people who are not."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from graphs.jarvis.caretaker import Pace as CarePace
 from nebula.app import App
 from nebula.auth.principal import Principal, Role
 from nebula.settings import Settings
+from nebula.tool.context import Context
+from nebula.tool.definition import Effect, tool
+from nebula.tool.result import Block, Image, Plot, Result, Table
 from tests.fakes.discord.people import Person
 from tests.fakes.discord.server import TOKEN, FakeDiscord, Seen, fake_discord
-from tests.graphs.lab import Lab, lab, script
+from tests.graphs.lab import DONE, Lab, Lamp, Name, lab, script
+from tools.discord.accounts import Accounts
 from tools.discord.settings import DiscordSettings
 from ui.discord.drawing import Pace
 from ui.discord.run import beside
 
-PACE = Pace(edit=0.1, look=0.1, sweep=0.2, retry=0.05)
+PACE = Pace(edit=0.1, look=0.1, sweep=0.2, ready=0.1, identify=0.05, heartbeat=1.0, retry=0.05)
+
+
+@tool(
+    effect=Effect.DESTRUCTIVE,
+    critical=True,
+    selectors=["name"],
+    says=["melt [the] lamp {name}"],
+    examples=["melt it down"],
+)
+async def lamps_melt(ctx: Context, name: Name) -> Lamp:
+    """Melt a lamp, which weighs more than anything else."""
+    DONE.append(f"melt {name}")
+    return Lamp(name=name)
+
+
+class Shade(StrEnum):
+    WARM = "warm"
+    COLD = "cold"
+
+
+class Shades(Result):
+    def render(self) -> Sequence[Block]:
+        rows = [[str(n), "value " * 6, "=1+1"] for n in range(30)]
+        figure = {"data": [{"type": "scatter", "x": [1, 2], "y": [0.5, 0.25], "name": "heat"}]}
+        picture = "data:image/png;base64,aGFsbG8="
+        return [
+            Table(title="All shades", columns=["N", "A long one", "Formula"], rows=rows),
+            Plot(title="Heat", figure=figure),
+            Image(url=picture, alt="a lamp"),
+        ]
+
+
+@tool(effect=Effect.READ, examples=["show the shades", "colours of the lamps"])
+async def lamps_tint(
+    ctx: Context,
+    shade: Annotated[Shade, Field(description="How it looks")],
+    level: Annotated[int, Field(ge=0, le=100, description="How bright, in percent")] = 50,
+    service: Annotated[str, Field(description="Which service asks")] = "",
+    blink: Annotated[bool, Field(description="Whether it blinks")] = False,
+    factor: Annotated[float, Field(description="Times what it was")] = 1.0,
+    names: Annotated[list[str], Field(description="Which lamps")] = [],  # noqa: B006
+) -> Shades:
+    """Show every shade that a lamp can have, with more words than a description on Discord may have at all."""
+    DONE.append(f"tint {shade} {level} {service} {blink} {factor} {names}")
+    return Shades()
+
+
+MORE = [lamps_melt, lamps_tint]
 
 
 @dataclass
@@ -56,9 +111,7 @@ class House:
         return who
 
     @property
-    def accounts(self) -> Any:
-        from tools.discord.accounts import Accounts
-
+    def accounts(self) -> Accounts:
         parts = self.app.parts
         return Accounts(parts.db, parts.auth, parts.audit)
 
@@ -69,7 +122,11 @@ class House:
             said = self.discord.by_bot(channel_id)
             return next((seen for seen in reversed(said) if text in seen.text), None)
 
-        result: Seen = await self.discord.until(found, seconds)
+        try:
+            result: Seen = await self.discord.until(found, seconds)
+        except TimeoutError:
+            said = [seen.text for seen in self.discord.by_bot(channel_id)]
+            raise AssertionError(f"{text!r} is not in {said}") from None
         return result
 
     async def start(self) -> None:
@@ -103,7 +160,7 @@ async def house(settings: Settings) -> AsyncIterator[House]:
     pace = CarePace(beat=0.2, approvals=0.2, idle=60)
     async with (
         fake_discord() as fake,
-        lab(settings, script(), pace=pace, stale_seconds=1.0) as opened,
+        lab(settings, script(), pace=pace, stale_seconds=1.0, more=MORE) as opened,
     ):
         configured(opened.app)
         made = House(fake, opened)
