@@ -38,6 +38,7 @@ def alone() -> None:
     from ui.cli.operator import read_settings
 
     settings = read_settings()
+    _token(DiscordSettings())
     configure_logging(settings.log_format, settings.log_level)
     asyncio.run(_until_stopped())
     sys.stderr.write("Stopped.\n")
@@ -63,11 +64,7 @@ async def keep(app: "App", jarvis: "Jarvis", pace: Pace | None = None) -> None:
         InvalidInput: when there is no token, or a needed intent is switched off.
         NotAuthenticated: when Discord refuses the token.
     """
-    token = app.parts.settings_of(DiscordSettings).token.get_secret_value().strip()
-    if not token:
-        raise InvalidInput(
-            "There is no bot token", hint="Set JARVIS_DISCORD_TOKEN; see the manual, “Discord”."
-        )
+    token = _token(app.parts.settings_of(DiscordSettings))
     pace = pace or Pace()
     servers, wait = Servers(app.parts.db), pace.retry
     while True:
@@ -98,6 +95,15 @@ async def beside(app: "App", jarvis: "Jarvis", pace: Pace | None = None) -> Asyn
     finally:
         task.cancel()
         await asyncio.wait([task])
+
+
+def _token(settings: DiscordSettings) -> str:
+    token = settings.token.get_secret_value().strip()
+    if not token:
+        raise InvalidInput(
+            "There is no bot token", hint="Set JARVIS_DISCORD_TOKEN; see the manual, “Discord”."
+        )
+    return token
 
 
 async def _quietly(app: "App", jarvis: "Jarvis", pace: Pace | None) -> None:

@@ -47,7 +47,7 @@ class Shade(StrEnum):
 
 class Shades(Result):
     def render(self) -> Sequence[Block]:
-        rows = [[str(n), "value " * 6, "=1+1"] for n in range(30)]
+        rows = [[str(n), "value " * 9, "=1+1"] for n in range(30)]
         figure = {"data": [{"type": "scatter", "x": [1, 2], "y": [0.5, 0.25], "name": "heat"}]}
         picture = "data:image/png;base64,aGFsbG8="
         return [

@@ -133,7 +133,6 @@ async def test_results_come_as_code_files_and_numbers(home: House) -> None:
     with_files = await home.discord.until(
         lambda: next((s for s in home.discord.by_bot(ann.dm) if s.files), None)
     )
-    print("DEBUG", [m.text for m in home.discord.by_bot(ann.dm)])
     assert set(with_files.files) == {"all-shades-1.csv", "a-lamp-2.png"}
     assert with_files.files["a-lamp-2.png"] == b"hallo"
     assert "'=1+1" in with_files.files["all-shades-1.csv"].decode()
