@@ -77,6 +77,8 @@ class Drawing:
         try:
             while not self._view.done:
                 if await self._something_new():
+                    # Before looking: what comes while Discord answers is for the next round.
+                    self._changed.clear()
                     await self._put()
                     await self._pause()
                 await self._still_allowed(check)
@@ -115,12 +117,9 @@ class Drawing:
 
     async def _pause(self) -> None:
         """Wait until the next round; the end of the turn is not waited for longer than that."""
-        self._changed.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._pace.edit):
                 await self._over.wait()
-        if self._over.is_set():
-            self._changed.set()
 
     async def _still_allowed(self, check: Check) -> None:
         if self._view.done:

@@ -13,6 +13,7 @@ from nebula.markup.figure import local_figure
 from nebula.markup.mentions import unmentioned
 from nebula.markup.text import escape, visible
 from nebula.tool.result import Block, Choices, Image, JobProgress, Markdown, Plot, Table
+from ui.discord.split import inert
 
 _WIDE = 76
 """Columns of text that a code block shows without wrapping on a desktop."""
@@ -93,7 +94,7 @@ def code(text: str) -> str:
 
 def code_block(text: str, language: str = "") -> str:
     """Return text as a code block that it cannot end."""
-    inside = unmentioned(text).replace("```", "`\u200b`\u200b`")
+    inside = inert(unmentioned(text))
     return f"```{language}\n{inside}\n```"
 
 

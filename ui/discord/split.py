@@ -7,6 +7,7 @@ LIMIT = 2000
 """Characters of one message."""
 
 _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})[ \t]*([^\s`]*)")
+_TICKS = re.compile(r"`{3,}")
 _WORD = 40
 """A word is only cut when none ends within so many characters before the limit."""
 
@@ -69,7 +70,7 @@ def _pieces(text: str) -> list[_Piece]:
                 flush(fence[1])
                 fence = None
             else:
-                lines.append(_inert(line))
+                lines.append(inert(line))
         elif line.strip():
             lines.append(line)
         else:
@@ -81,9 +82,9 @@ def _pieces(text: str) -> list[_Piece]:
     return pieces
 
 
-def _inert(line: str) -> str:
+def inert(text: str) -> str:
     """Keep backticks inside a block from ending it on Discord, which ends it anywhere."""
-    return line.replace("```", "`\u200b`\u200b`")
+    return _TICKS.sub(lambda found: "\u200b".join(found[0]), text)
 
 
 def _cut(text: str, limit: int) -> list[str]:

@@ -7,9 +7,7 @@ import pytest_asyncio
 from fastapi import FastAPI
 
 from api.server import create_server
-from nebula.tool.registry import Registry
 from tests.fakes.discord.server import TOKEN, fake_discord
-from tests.graphs.lab import ALL
 from tools.discord.servers import Servers
 from ui.server import open_discord
 
@@ -23,7 +21,7 @@ async def discord():
 
 
 def _server(settings) -> FastAPI:
-    server = create_server(settings, registry=Registry(ALL))
+    server = create_server(settings)
     open_discord(server)
     return server
 
