@@ -61,8 +61,9 @@ class Caretaker:
             asyncio.create_task(self._attempt(self._prepare), name="prepare"),
         ]
         if self.unattended is not None:
-            beat = self._every(self.pace.beat, self.unattended.beat)
-            tasks.append(asyncio.create_task(beat, name="agents"))
+            for duty in self.unattended.duties:
+                again = self._every(self.pace.beat, duty)
+                tasks.append(asyncio.create_task(again, name=f"agents-{duty.__name__}"))
         try:
             yield
         finally:

@@ -1,5 +1,6 @@
 """Lets autonomous agents run: begins what is due, looks after what runs, and sends reports."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -43,12 +44,27 @@ class Unattended:
         self._turns = turns
         self._runs = errands.runs
 
+    @property
+    def duties(self) -> tuple[Callable[[], Awaitable[None]], ...]:
+        """Return what is to be done again and again, each for itself."""
+        return (self.listen, self.begin, self.look_after, self.tell)
+
     async def beat(self) -> None:
-        """Do what is due."""
+        """Do everything that is due, once."""
+        for duty in self.duties:
+            await duty()
+
+    async def listen(self) -> None:
+        """Put runs in line for what has happened."""
         await listen(self._app.parts, self._runs)
+
+    async def begin(self) -> None:
+        """Begin the runs that are in line."""
         for start in await self._runs.startable():
             await self._begin(start)
-        await self._look_after()
+
+    async def tell(self) -> None:
+        """Send the reports that are due."""
         for agent, run in await telling.take(self._app.parts):
             await self._tell(agent, run)
 
@@ -80,7 +96,7 @@ class Unattended:
                 raise
             await self._settle(run.id, Ending("failed", problem=str(error)))
 
-    async def _look_after(self) -> None:
+    async def look_after(self) -> None:
         """End the runs whose turn has ended without saying so."""
         working = await self._runs.working()
         if not working:

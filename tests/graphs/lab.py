@@ -220,6 +220,7 @@ async def lab(
     pace: Pace | None = None,
     roster: Roster = ROSTER,
     stale_seconds: float = 8.0,
+    unattended: bool = False,
     more: Sequence[AnyTool] = (),
     wire: httpx.AsyncBaseTransport | None = None,
 ) -> AsyncIterator[Lab]:
@@ -229,7 +230,13 @@ async def lab(
         app = _with_model(app, model if policy is not None else None)
         async with (
             app.parts.events,
-            open_jarvis(app, roster=roster, pace=pace, stale_seconds=stale_seconds) as jarvis,
+            open_jarvis(
+                app,
+                roster=roster,
+                pace=pace,
+                stale_seconds=stale_seconds,
+                unattended=unattended,
+            ) as jarvis,
         ):
             yield Lab(app, jarvis, model)
 

@@ -1,6 +1,6 @@
 """Starts agents when something happens: each event once, in its order, whoever looks."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
@@ -9,7 +9,7 @@ from nebula.events.event import Event
 from tools.agents import rights
 from tools.agents.models import AgentRow
 from tools.agents.runs import Runs, Wanted
-from tools.agents.spec import Trigger, matches, source_of, told
+from tools.agents.spec import EVENTS, Trigger, matches, source_of, told
 
 if TYPE_CHECKING:
     from nebula.app import Parts
@@ -24,23 +24,26 @@ async def listen(parts: "Parts", runs: Runs) -> int:
         AgentRow.enabled, AgentRow.trigger.is_not(None)
     )
     async with parts.db.session() as session:
-        rows = [
-            (row[0], row[1], row[2]) for row in (await session.execute(waiting)).all() if row[1]
-        ]
-    streams = {agent: source_of(Trigger.model_validate(on)).stream for agent, on, _ in rows}
-    last = {stream: await parts.events.last(stream) for stream in set(streams.values())}
+        rows = (await session.execute(waiting)).all()
+    # An event that only an older version knew is not waited for any more.
+    known = [(row[0], EVENTS[row[1]["event"]].stream, row[2]) for row in rows if _known(row[1])]
+    last = {stream: await parts.events.last(stream) for stream in {each[1] for each in known}}
     asked = 0
-    for agent, _, heard in rows:
-        if last[streams[agent]] > heard:
+    for agent, stream, heard in known:
+        if last[stream] > heard:
             asked += await _of_agent(parts, runs, agent)
     return asked
+
+
+def _known(trigger: dict[str, Any] | None) -> bool:
+    return trigger is not None and trigger["event"] in EVENTS
 
 
 async def _of_agent(parts: "Parts", runs: Runs, agent_id: str) -> int:
     mine = select(AgentRow).where(AgentRow.id == agent_id, AgentRow.enabled)
     async with parts.db.session() as session:
         agent = await session.scalar(mine.with_for_update(skip_locked=True))
-        if agent is None or agent.trigger is None:
+        if agent is None or agent.trigger is None or not _known(agent.trigger):
             return 0
         trigger = Trigger.model_validate(agent.trigger)
         events = await parts.events.read(source_of(trigger).stream, agent.heard, limit=_AT_ONCE)

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from itertools import count
 from typing import Any
 
@@ -11,27 +13,47 @@ from langchain_core.messages import AIMessage, BaseMessage
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from graphs.jarvis.caretaker import Pace
+from nebula.app import open_app
 from nebula.auth.principal import Caller, Role, Surface
 from nebula.auth.service import Auth
 from nebula.db.engine import Database
 from nebula.errors import Conflict, PermissionDenied, UpstreamUnavailable
 from nebula.jobs.schedules.launch import Launcher
 from nebula.jobs.schedules.ticker import Ticker
+from nebula.policy.labels import Label
 from nebula.settings import Settings
+from nebula.tool.context import Context
+from nebula.tool.definition import Effect, EffectKind, tool
 from nebula.tool.registry import Registry
 from tests.fakes.discord_webhook import DiscordWebhook
 from tests.fakes.wire import Wire
-from tests.graphs.lab import DONE, Lab, call, calls, lab, say, script
+from tests.graphs.lab import ALL, DONE, Lab, Lamp, Name, call, calls, lab, say, script
 from tools.agents.schemas import Run
 
 EVERY = Registry.discover("tools")
-TOOLS = [tool for tool in EVERY if tool.feature in {"agents", "notify"}]
+
+
+@tool(
+    effect=Effect.WRITE,
+    kind=EffectKind.IDEMPOTENT,
+    selectors=["name"],
+    examples=["buy a lamp", "get another lamp"],
+    cost=lambda _values: Decimal(2),
+)
+async def lamps_buy(ctx: Context, name: Name) -> Lamp:
+    """Buy a lamp for two coins."""
+    DONE.append(f"buy {name}")
+    return Lamp(name=name)
+
+
+TOOLS = [each for each in EVERY if each.feature in {"agents", "notify"}]
 _NUMBERS = count()
 
 
-async def use(world: Lab, who: Caller, tool: str, /, **arguments: Any) -> Any:
+async def use(world: Lab, who: Caller, name: str, /, **arguments: Any) -> Any:
     return await world.app.executor.execute(
-        tool, arguments, caller=who, call_id=f"test-{next(_NUMBERS)}"
+        name, arguments, caller=who, call_id=f"test-{next(_NUMBERS)}"
     )
 
 
@@ -171,6 +193,58 @@ async def test_a_run_parks_for_an_approval_and_goes_on_in_another_process(
     assert (run.state, run.report, DONE) == ("done", "It is gone.", ["smash porch"])
     assert [(did.tool, did.status) for did in run.did] == [("lamps_smash", "done")]
     assert run.tokens == 30
+
+
+async def test_the_server_runs_agents_and_goes_on_with_parked_ones_by_itself(
+    settings: Settings, ada: Caller
+) -> None:
+    pace = Pace(beat=0.05, approvals=0.05)
+    smash = calls(call("lamps_smash", name="porch"))
+    async with lab(settings, script(smash), more=TOOLS, unattended=True, pace=pace) as before:
+        await make(before, ada)
+        await use(before, ada, "agents_run", agent="keeper")
+        await _reaches(before, ada, "waiting")
+        [question] = await before.app.parts.approvals.list(ada.principal)
+    # Decided while nothing runs that could go on.
+    await _decided(settings, question.id, ada)
+    async with lab(settings, script("Gone."), more=TOOLS, unattended=True, pace=pace) as after:
+        await _reaches(after, ada, "done")
+    assert DONE == ["smash porch"]
+
+
+async def test_what_the_purpose_says_word_for_word_needs_nobody_after_outside_text(
+    settings: Settings, ada: Caller
+) -> None:
+    policy = script(
+        calls(call("letters_read")), calls(call("lamps_light", name="porch")), "Read and lit."
+    )
+    async with lab(settings, policy, more=TOOLS) as world:
+        purpose = "Read the letter, then light the lamp porch."
+        await make(world, ada, purpose=purpose, features=["lamps", "letters"])
+        run = await ran(world, ada)
+    assert (run.state, DONE) == ("done", ["read", "light porch"])
+
+
+async def test_a_purpose_that_was_written_after_outside_text_vouches_for_nothing(
+    settings: Settings, ada: Caller
+) -> None:
+    policy = script(calls(call("lamps_light", name="porch")))
+    async with lab(settings, policy, more=TOOLS) as world:
+        after_reading = replace(ada, labels=frozenset({Label.USER, Label.OUTSIDE}))
+        await make(world, after_reading, purpose="Look around and light the lamp porch.")
+        run = await ran(world, ada)
+    assert (run.state, DONE) == ("waiting", [])
+
+
+async def test_a_call_that_costs_more_than_the_day_has_left_is_refused(
+    settings: Settings, ada: Caller
+) -> None:
+    policy = script(calls(call("lamps_buy", name="a"), call("lamps_buy", name="b")), "One.")
+    async with lab(settings, policy, more=[*TOOLS, lamps_buy]) as world:
+        await make(world, ada, limits={"money_per_day": "3.5"})
+        run = await ran(world, ada)
+    assert sorted(did.status for did in run.did) == ["done", "failed"]
+    assert len(DONE) == 1
 
 
 async def test_a_dry_run_says_what_it_would_do_and_does_nothing(
@@ -421,6 +495,22 @@ async def test_an_agent_neither_makes_nor_starts_agents(settings: Settings, ada:
         ):
             with pytest.raises(PermissionDenied):
                 await use(world, itself, tool, **arguments)
+
+
+async def _reaches(world: Lab, who: Caller, state: str) -> None:
+    """Listen to the agent until a run of it is in a state."""
+    [agent] = (await use(world, who, "agents_list")).agents
+    async with asyncio.timeout(30):
+        async for event in world.app.parts.events.follow(f"agent:{agent.id}"):
+            if event.data["state"] == state:
+                return
+
+
+async def _decided(settings: Settings, question: str, by: Caller) -> None:
+    async with open_app(settings, registry=Registry([*ALL, *TOOLS])) as app:
+        await app.parts.approvals.decide(
+            question, decision="approve", by=by.principal, surface=Surface.CHAT
+        )
 
 
 async def _by_itself(world: Lab, who: Caller) -> Run:
