@@ -204,10 +204,10 @@ class TurnRunner:
 
     async def _begin(self, running: Running) -> tuple[_Work, TurnContext]:
         turn, said, crew = running.stream.turn, running.said, self._crew
-        command = crew.command(said, running.caller)
+        command = crew.command(_commanding(running), running.caller)
         if running.errand is not None:
             command = _of_errand(running, command, crew)
-        read_only = command is None and running.errand is None and is_question(said)
+        read_only = command is None and running.errand is None and is_question(running.typed)
         thread = await self._thread_before(running)
         offered: Sequence[str] = []
         plan = Plan()
@@ -339,6 +339,16 @@ def _acting(running: Running, crew: Crew) -> Caller:
     if not running.errand.dry_run:
         return running.caller
     return replace(running.caller, principal=running.caller.principal.narrowed(READ_ONLY))
+
+
+def _commanding(running: Running) -> str:
+    """Return the text that may be a command by itself: never one that holds somebody else's.
+
+    A sentence beside a file is about the file, and a wildcard in it would take the file in.
+    """
+    if running.errand is not None or running.typed == running.said:
+        return running.said
+    return running.typed if running.typed.startswith("/") else ""
 
 
 def _of_errand(

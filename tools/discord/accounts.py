@@ -102,6 +102,11 @@ class Accounts:
             )
         return await self._auth.principal_for_user(row.user_id)
 
+    async def linked_users(self) -> list[str]:
+        """Return everybody who has a linked account."""
+        async with self._db.session() as session:
+            return list(await session.scalars(select(DiscordAccount.user_id).distinct()))
+
     async def of_user(self, user_id: str) -> list[LinkedAccount]:
         """Return the accounts of a person."""
         query = select(DiscordAccount).where(DiscordAccount.user_id == user_id)

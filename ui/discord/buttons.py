@@ -30,10 +30,6 @@ async def decide(bot: "Bot", interaction: discord.Interaction) -> None:
     if principal is None:
         return
     approval = await _seen(bot, found[0], principal)
-    if bot.cards.is_critical(approval):
-        elsewhere = bot.cards.elsewhere(approval)
-        await whisper(interaction, f"This is decided in the web chat only. {elsewhere}")
-        return
     wants_form = interaction.type is discord.InteractionType.component
     if found[1] == "request_changes" and wants_form:
         await interaction.response.send_modal(ask_for_changes(approval.id))

@@ -15,7 +15,7 @@ from tools.discord.cards import Card, Cards
 from tools.discord.places import ShownTurn
 from ui.discord.canvas import Canvas, Gone
 from ui.discord.drawing import Check
-from ui.discord.render import code, code_block, safe
+from ui.discord.render import code, code_block, safe, show
 from ui.discord.split import LIMIT
 
 if TYPE_CHECKING:
@@ -48,13 +48,19 @@ class CardTable:
         if await self.cards.of(approval_id) is not None:
             return
         approval = await self._parts.approvals.get(approval_id, principal)
+        await self.put(approval, turn.channel_id, turn.discord_id, canvas)
+
+    async def put(
+        self, approval: Approval, channel_id: str, discord_id: str, canvas: Canvas
+    ) -> None:
+        """Put a question into a channel, for the account whose question it is."""
         content, view = self.drawn(approval)
-        message_id = await canvas.post(content, view=view, nonce=approval_id[-25:])
+        message_id = await canvas.post(content, view=view, nonce=approval.id[-25:])
         card = Card(
-            approval_id=approval_id,
-            channel_id=turn.channel_id,
+            approval_id=approval.id,
+            channel_id=channel_id,
             message_id=message_id,
-            discord_id=turn.discord_id,
+            discord_id=discord_id,
             expires_at=approval.expires_at,
         )
         await self.cards.note(card)
@@ -63,21 +69,19 @@ class CardTable:
         """Return a question's message: all of the call and buttons, or a link to its page."""
         text = _question(approval)
         if approval.state != "pending":
-            return f"{text}\n{_ending(approval)}"[:LIMIT], None
-        if self.is_critical(approval):
-            return f"{text}\n{self.elsewhere(approval)}"[:LIMIT], None
-        if len(text) > LIMIT:
+            return f"{text[: LIMIT - 300]}\n{_ending(approval)[:290]}", None
+        yes_here = approval.level is not Level.CRITICAL and not approval.tainted
+        whole = (
+            text if yes_here else f"{text}\n{_why_not_here(approval)} {self.elsewhere(approval)}"
+        )
+        if len(whole) > LIMIT:
             # Nobody decides here about what is not wholly shown here.
-            said = f"**This needs your decision:** {code(approval.tool)}, too long to show here."
+            said = f"**This needs a decision:** {code(approval.tool)}, too long to show here."
             return f"{said}\n{self.elsewhere(approval)}", None
-        return text, _buttons(approval.id)
-
-    def is_critical(self, approval: Approval) -> bool:
-        """Say whether a question weighs so much that it is decided in the web chat only."""
-        registry = self._parts.registry
-        if approval.tool not in registry:
-            return True
-        return self._parts.judge.level(registry.get(approval.tool)) is Level.CRITICAL
+        preview = show(approval.evidence.preview, self._parts.settings.link).text
+        if preview and len(whole) + len(preview) + 2 <= LIMIT:
+            whole = f"{whole}\n\n{preview}"
+        return whole, _buttons(approval.id, yes_here=yes_here)
 
     def elsewhere(self, approval: Approval) -> str:
         """Say where a question is decided when it is not here."""
@@ -126,12 +130,13 @@ def ask_for_changes(approval_id: str) -> discord.ui.Modal:
 
 def _question(approval: Approval) -> str:
     arguments = visible(json.dumps(approval.arguments, indent=1, ensure_ascii=False))
+    by = f" by the agent {code(approval.agent)}" if approval.agent else ""
     until = int(approval.expires_at.timestamp())
     lines = [
         f"**This needs a decision:** {code(approval.tool)} ({approval.effect})",
         code_block(arguments, "json") if approval.arguments else "*no arguments*",
         f"Why: {safe(visible(approval.reason))}",
-        f"Asked for {code(approval.principal_name)} · until <t:{until}:T> · {code(approval.id)}",
+        f"Asked for {code(approval.principal_name)}{by} · until <t:{until}:T> · {code(approval.id)}",
     ]
     return "\n".join(lines)
 
@@ -143,7 +148,13 @@ def _ending(approval: Approval) -> str:
     return f"{said}: {safe(visible(approval.comment))}" if approval.comment else said
 
 
-def _buttons(approval_id: str) -> discord.ui.View:
+def _why_not_here(approval: Approval) -> str:
+    if approval.tainted:
+        return "Text from outside may have asked for it, so a yes is not given here."
+    return "It weighs much, so a yes is not given here."
+
+
+def _buttons(approval_id: str, *, yes_here: bool) -> discord.ui.View:
     """Return the buttons; each says in its id what it answers, so it works after a restart."""
     view = discord.ui.View(timeout=None)
     for label, style, answer in (
@@ -151,6 +162,8 @@ def _buttons(approval_id: str) -> discord.ui.View:
         ("Deny", discord.ButtonStyle.danger, "deny"),
         ("Request changes", discord.ButtonStyle.secondary, "request_changes"),
     ):
+        if answer == "approve" and not yes_here:
+            continue
         button: discord.ui.Button[discord.ui.View] = discord.ui.Button(
             label=label, style=style, custom_id=f"approval:{approval_id}:{answer}"
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import discord
 import structlog
 
+from nebula.auth.principal import Surface
 from nebula.errors import NebulaError, NotAuthenticated
 from nebula.tool.approvals import STREAM
 from tools.discord.cards import Card
@@ -46,6 +47,8 @@ class Watch:
         """Bring Discord up to date after this program was away."""
         for card in await self._bot.cards.cards.standing():
             await self._attempt(lambda card=card: self._refresh(card))  # type: ignore[misc]
+        for user_id in await self._bot.admission.accounts.linked_users():
+            await self._attempt(lambda user_id=user_id: self._ask_directly(user_id))  # type: ignore[misc]
         for turn in await self._bot.places.unfinished():
             session_id = turn.session_id
             await self._attempt(
@@ -56,9 +59,27 @@ class Watch:
         events = self._bot.app.parts.events
         after = await events.last(STREAM)
         async for event in events.follow(STREAM, after):
-            if event.kind == "approval.decided":
+            if event.kind == "approval.requested":
+                owner = str(event.data.get("principal_id"))
+                self._own(self._attempt(lambda owner=owner: self._ask_directly(owner)))  # type: ignore[misc]
+            elif event.kind == "approval.decided":
                 # In a task of its own: a turn that is still being drawn is waited for.
                 self._own(self._attempt(lambda data=event.data: self._decided(data)))  # type: ignore[misc]
+
+    async def _ask_directly(self, user_id: str) -> None:
+        """Ask somebody in a direct message what an agent or schedule of theirs waits for."""
+        bot = self._bot
+        accounts = await bot.admission.accounts.of_user(user_id)
+        if not accounts:
+            return
+        discord_id = accounts[-1].discord_id
+        principal = await bot.admission.accounts.principal(discord_id)
+        for approval in await bot.app.parts.approvals.list(principal):
+            mine = approval.principal_id == user_id and approval.surface == Surface.SCHEDULE
+            if not mine or await bot.cards.cards.of(approval.id) is not None:
+                continue
+            channel = await bot.create_dm(discord.Object(int(discord_id)))
+            await bot.cards.put(approval, str(channel.id), discord_id, ChannelCanvas(channel))
 
     async def _decided(self, data: Mapping[str, Any]) -> None:
         bot = self._bot

@@ -146,6 +146,8 @@ class FakeDiscord:
         match (request.method, *parts):
             case ("GET", "users", "@me"):
                 return _json(payloads.user(payloads.BOT, "jarvis", bot=True))
+            case ("POST", "users", "@me", "channels"):
+                return _json(self.channels[f"7{body['recipient_id']}"])
             case ("GET", "oauth2" | "applications", *_):
                 return _json(payloads.application())
             case ("PUT", "applications", _, "commands"):

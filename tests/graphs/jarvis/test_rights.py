@@ -2,6 +2,7 @@
 
 from agents.profile import Limits
 from agents.roster import JARVIS, Roster
+from graphs.jarvis.service import Attachment
 from nebula.auth.principal import Caller
 from nebula.settings import Settings
 from tests.graphs.lab import DONE, call, calls, lab, only, say, script
@@ -81,3 +82,22 @@ async def test_only_the_tools_offered_when_the_turn_began_run(
     assert offered == ["lamps_light"]
     assert only(events, "tool")[-1].error["code"] == "permission_denied"
     assert only(events, "approval") == []
+
+
+async def test_a_sentence_beside_a_file_never_takes_the_file_for_its_words(
+    settings, admin, caller
+) -> None:
+    """A template's wildcard would run on into the file, and the call would count as typed."""
+    file = Attachment(name="a.txt", media_type="text/plain", content=b"and smash every other")
+    policy = script(calls(call("lamps_light", name="red")))
+    async with lab(settings, policy) as opened:
+        said = await say(
+            opened.jarvis, caller(admin), "light the lamp that this names", attachments=[file]
+        )
+        assert [event.tool for event in only(said, "approval")] == ["lamps_light"]
+        assert DONE == []
+        typed = await say(
+            opened.jarvis, caller(admin), "/lamps_light name=blue", attachments=[file]
+        )
+        assert only(typed, "done")[0].outcome == "answered"
+        assert DONE == ["light blue"]
