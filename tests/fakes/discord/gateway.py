@@ -34,6 +34,8 @@ class Gateway:
     sent: list[Doc] = field(default_factory=list)
     connected: asyncio.Event = field(default_factory=asyncio.Event)
     _socket: web.WebSocketResponse | None = None
+    _others: list[web.WebSocketResponse] = field(default_factory=list)
+    """Earlier connections with the same token that are still open: they hear everything too."""
     _session: str = ""
     _sessions: Any = field(default_factory=lambda: itertools.count(1))
 
@@ -49,14 +51,17 @@ class Gateway:
             await self._heard(socket, request, said)
         if self._socket is socket:
             self._gone()
+        if socket in self._others:
+            self._others.remove(socket)
         return socket
 
     async def dispatch(self, kind: str, data: Doc) -> None:
         """Send an event, or keep it for the next RESUME."""
         event = {"op": 0, "s": len(self.sent) + 1, "t": kind, "d": data}
         self.sent.append(event)
-        if self._socket is not None and not self._socket.closed:
-            await self._socket.send_json(event)
+        for socket in (*self._others, self._socket):
+            if socket is not None and not socket.closed:
+                await socket.send_json(event)
 
     async def drop(self) -> None:
         """Cut the connection without a word."""
@@ -101,6 +106,9 @@ class Gateway:
             return
         self.identified += 1
         self.intents = d["intents"]
+        if self._socket is not None:
+            self._others.append(self._socket)
+            self._socket = None
         self._session, self.sent = f"session-{next(self._sessions)}", []
         self._socket = socket
         ready = {
@@ -114,8 +122,10 @@ class Gateway:
             "relationships": [],
             "shard": [0, 1],
         }
+        before, self._others = self._others, []
         await self.dispatch("READY", ready)
         await self.dispatch("GUILD_CREATE", self.guild)
+        self._others = before
         self.connected.set()
 
     async def _resume(self, socket: web.WebSocketResponse, d: Doc) -> None:

@@ -122,13 +122,16 @@ async def _no_beat(_turns):
 
 
 async def test_two_bots_on_one_database_answer_once(home: House) -> None:
-    ann = await home.person()
+    ann, gateway = await home.person(), home.discord.gateway
+    identified = gateway.identified
     async with beside(home.lab.app, home.lab.jarvis, PACE):
-        home.says("Only once.")
-        seen = await ann.says("both of you hear this one")
-        await ann.hears_again(seen)
-        await home.answer(ann.dm, "Only once.")
-    assert len(home.discord.by_bot(ann.dm)) == 1
+        await home.discord.until(lambda: gateway.identified == identified + 1)
+        await connected(home)
+        home.says("Only once.", "Nor twice.", "And a third.")
+        for words in ("both of you hear this one", "and you both hear this one"):
+            await ann.says(words)
+        await home.answer(ann.dm, "Nor twice.")
+    assert [seen.text for seen in home.discord.by_bot(ann.dm)] == ["Only once.", "Nor twice."]
     await home.restart()
 
 
