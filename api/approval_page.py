@@ -37,6 +37,12 @@ async def script() -> Response:
     return Response(LIVE, media_type="text/javascript", headers={"Cache-Control": "no-cache"})
 
 
+_NOTHING = (
+    "<p>What needs a decision shows up here by itself, whichever door it came through.</p>"
+    '<p><a href="/">Go to the chat</a></p>'
+)
+
+
 @router.get("/inbox")
 async def inbox(request: Request, open_: Open) -> Response:
     """Show everything that waits for the person signed in, whichever door it came through."""
@@ -50,7 +56,7 @@ async def inbox(request: Request, open_: Open) -> Response:
     except NebulaError as error:
         return _problem(error)
     head = f"<h1>{len(cards) or 'Nothing'} waiting for you</h1>" if len(cards) != 1 else ""
-    shown = "<hr>".join(card_html(card, page_of(card.id)) for card in cards)
+    shown = "<hr>".join(card_html(card, page_of(card.id)) for card in cards) or _NOTHING
     return form_page("Approvals", f"{CHANGED}{head}{shown}", script=SCRIPT, inbox=True)
 
 

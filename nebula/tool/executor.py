@@ -381,7 +381,7 @@ def _refuse_blocked(decision: Decision) -> None:
     if decision.verdict is not Verdict.BLOCK:
         return
     if decision.rule == "paused":
-        raise Paused(decision.reason, hint="An operator ends it with `jarvis resume`.")
+        raise Paused(decision.reason, hint="An administrator says: resume everything.")
     if decision.rule == "limit":
         raise RateLimited(decision.reason, hint="It counts anew at midnight UTC.")
     raise PermissionDenied(decision.reason)

@@ -72,11 +72,16 @@ async def test_the_document_is_valid_openapi(described: dict[str, Any]) -> None:
     assert OpenAPI.model_validate(described).paths
 
 
+PAUSING = {"/api/tools/policy_pause", "/api/policy/pause"}
+
+
 def odd_requests(document: dict[str, Any], each: int) -> list[tuple[str, str, dict[str, Any]]]:
     """Make requests from the document: fitting ones and broken ones, the same every time."""
     made: list[tuple[str, str, dict[str, Any]]] = []
     for found in schemathesis.openapi.from_dict(document).get_all_operations():
         operation = found.ok()
+        if operation.path in PAUSING:
+            continue  # after it every other door would only say that all is paused
         _collect(operation, GenerationMode.POSITIVE, each, made)
         if _breakable(operation):
             with suppress(Unsatisfiable):

@@ -8,6 +8,7 @@ from nebula.app import App
 from nebula.auth.principal import Caller
 from nebula.jobs.job import Job, JobHandle, JobState
 from nebula.jobs.worker import open_worker
+from nebula.policy.ask import Level
 from nebula.tool.approvals import Answer, Approval
 from tests.nebula.jobs import samples
 from tests.nebula.jobs.conftest import Submit
@@ -77,7 +78,7 @@ async def test_a_job_that_may_not_go_on_fails_and_says_who_said_so(
 async def test_an_answer_that_never_comes_ends_the_job(
     lab: App, worker: object, submit: Submit, ended: Any, ada: Caller
 ) -> None:
-    lab.parts.settings.approval_minutes_destructive = 0.02
+    lab.parts.approvals._minutes[Level.DESTRUCTIVE] = 0.02
     job = await ended(await submit("x", "sample_careful"))
     assert job.state is JobState.FAILED
     assert job.error is not None and "expired" in job.error["detail"]
