@@ -35,6 +35,7 @@ log = structlog.get_logger(__name__)
 _POLL_SECONDS = 1.0
 _SHORTEST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
+_TOLD_AGAIN_SECONDS = 1.0
 _SOUND_SECONDS = 10.0
 """How long the transport must have run for its next end to count as the first again."""
 _CONNECTIONS = 4
@@ -232,6 +233,9 @@ async def _ended(tasks: Collection[asyncio.Task[None]], seconds: float) -> None:
 
 
 async def _stopped(tasks: Collection[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(list(tasks))
+    """Stop tasks; one that a library kept from hearing it is told again."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=_TOLD_AGAIN_SECONDS)
