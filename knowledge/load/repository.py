@@ -145,7 +145,8 @@ async def _clone(
         ) from error
     finally:
         await _end(process, watch, read)
-    if watch in done:
+    # A quick clone may be over before the watch has looked again.
+    if watch in done or await asyncio.to_thread(_size, folder) > limits.max_bytes:
         raise TooLarge(
             f"The repository takes more than {limits.max_bytes:,} bytes",
             hint="Clone it yourself and add only the folder you need.",
