@@ -11,7 +11,7 @@ WORDS = st.text(alphabet="ab .\n", max_size=200)
 CODE = st.builds(
     lambda language, body: f"```{language}\n{body}\n```",
     st.sampled_from(["", "c", "json"]),
-    st.text(alphabet="xy \n`", max_size=300),
+    st.text(alphabet="xy \n`", max_size=300).filter(lambda body: "```" not in body),
 )
 DOCUMENTS = st.lists(st.one_of(WORDS, CODE), max_size=8).map("\n\n".join)
 
