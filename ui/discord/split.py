@@ -6,7 +6,7 @@ from dataclasses import dataclass
 LIMIT = 2000
 """Characters of one message."""
 
-_FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})[ \t]*([^\s`]*)")
+_FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})[ \t]*([^\s`]*)(.*)")
 _TICKS = re.compile(r"`{3,}")
 _WORD = 40
 """A word is only cut when none ends within so many characters before the limit."""
@@ -60,19 +60,21 @@ def _pieces(text: str) -> list[_Piece]:
 
     for line in text.split("\n"):
         found = _FENCE.match(line)
-        if fence is None and found:
+        if fence is None and found and not ("`" in found[1] and "`" in found[3]):
             flush()
             lines.append(f"```{found[2]}")
+            if found[3].strip():
+                lines.append(inert(found[3].strip()))
             fence = (found[1], found[2])
         elif fence is not None:
-            if found and found[1].startswith(fence[0]) and not found[2]:
+            if found and found[1].startswith(fence[0]) and not (found[2] + found[3]).strip():
                 lines.append("```")
                 flush(fence[1])
                 fence = None
             else:
                 lines.append(inert(line))
         elif line.strip():
-            lines.append(line)
+            lines.append(inert(line))
         else:
             flush()
             gap = "\n\n"

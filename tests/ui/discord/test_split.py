@@ -11,7 +11,7 @@ WORDS = st.text(alphabet="ab .\n", max_size=200)
 CODE = st.builds(
     lambda language, body: f"```{language}\n{body}\n```",
     st.sampled_from(["", "c", "json"]),
-    st.text(alphabet="xy \n`", max_size=300).filter(lambda body: "```" not in body),
+    st.text(alphabet="xy \n`", max_size=300),
 )
 DOCUMENTS = st.lists(st.one_of(WORDS, CODE), max_size=8).map("\n\n".join)
 
@@ -47,3 +47,9 @@ def test_a_block_still_being_written_is_closed() -> None:
 
 def test_it_is_cut_between_paragraphs_first() -> None:
     assert split(f"{'a' * 50}\n\n{'b' * 60}", 100) == ["a" * 50, "b" * 60]
+
+
+def test_only_a_bare_fence_ends_a_block_and_nothing_on_its_line_is_lost() -> None:
+    assert split("```\n``` `x\n```") == ["```\n`\u200b`\u200b` `x\n```"]
+    assert split("``` c x y\nz\n```") == ["```c\nx y\nz\n```"]
+    assert "```" not in split("``` `x` is no fence")[0]
