@@ -23,7 +23,7 @@ window.addEventListener("message", (event) => {
   if (event.origin !== location.origin) return;
   if (event.data === SIGNED_OUT) location.replace("/login");
   if (event.data?.nebula === "session") keepAddress(event.data.id);
-  if (event.data?.nebula === "approvals") { waiting = event.data.waiting; showWaiting(); }
+  if (["approvals", "waiting"].includes(event.data?.nebula)) { waiting = event.data.waiting; showWaiting(); }
 });
 
 // How many questions wait, on the button that leads to them.
@@ -31,6 +31,7 @@ let waiting = 0;
 function showWaiting() {
   for (const link of document.querySelectorAll('a[href$="#system"]')) {
     const place = link.closest("button") ?? link.parentElement ?? link;
+    if ((place.dataset.waiting ?? "0") === String(waiting)) continue;
     if (waiting) { place.dataset.waiting = waiting; place.title = `${waiting} waiting for you`; }
     else { delete place.dataset.waiting; place.removeAttribute("title"); }
   }
@@ -123,6 +124,7 @@ new MutationObserver(() => {
   checkSignIn();
   keepDraft();
   showTargets();
+  showWaiting(); // the header is drawn anew at times, without what was put on it
   for (const plot of document.querySelectorAll(".message-content:has(.js-plotly-plot):not([data-watched])")) {
     plot.dataset.watched = "";
     plots.observe(plot);

@@ -374,7 +374,7 @@ except SandboxUnavailable as error:
     print("refused:", error, "|", error.hint)
 """
     finished = await python(
-        source, read=(root / "nebula", packages), write=(tmp_path,),
+        source, read=(root, packages), write=(tmp_path,),
         environment={"PYTHONDONTWRITEBYTECODE": "1"},
     )  # fmt: skip
     assert finished.text.startswith("refused: Nothing is run without the whole sandbox"), (

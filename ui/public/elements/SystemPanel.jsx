@@ -98,6 +98,11 @@ function Offer({ offer, read }) {
   )
 }
 
+// What the panel reads also mends the number on its button, should a message have been missed.
+function tellWaiting(waiting) {
+  window.postMessage({ nebula: "waiting", waiting }, location.origin)
+}
+
 export default function SystemPanel() {
   const [state, setState] = useState(null)
   const [times, setTimes] = useState(0)
@@ -110,7 +115,7 @@ export default function SystemPanel() {
         const answer = await fetch("/ui/panel", { credentials: "same-origin" })
         const body = await answer.json()
         if (!answer.ok) throw new Error(body.detail)
-        if (on) { setState(body); setProblem("") }
+        if (on) { setState(body); setProblem(""); tellWaiting(body.approvals.length) }
       } catch { if (on) setProblem("The server does not answer. Trying again.") }
     }
     read()

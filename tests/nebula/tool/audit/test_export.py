@@ -38,7 +38,10 @@ Tamper = Callable[[list[str]], list[str]]
 @pytest.mark.parametrize(
     ("tamper", "named"),
     [
-        (lambda lines: [*lines[:2], lines[2].replace("ada", "bob"), *lines[3:]], "line 2 was"),
+        (
+            lambda lines: [*lines[:2], lines[2].replace('"ada\\', '"bob\\'), *lines[3:]],
+            "line 2 was",
+        ),
         (lambda lines: [*lines[:2], *lines[3:]], "line 2 is missing"),
         (lambda lines: [*lines[:2], lines[3], lines[2], *lines[4:]], "line 2 is"),
         (lambda lines: lines[:-1], "cut short"),
