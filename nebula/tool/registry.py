@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib
-import importlib.util
 import pkgutil
 from collections.abc import Iterable, Iterator
 from types import ModuleType
@@ -68,11 +67,11 @@ def _features(package: ModuleType) -> Iterator[ModuleType]:
 
 
 def _tools_of(feature: ModuleType) -> Iterator[AnyTool]:
-    """Yield the tools defined in a feature's `tools.py` (or a graph's `workflow.py`)."""
-    for module_name in ("tools", "workflow"):
-        name = f"{feature.__name__}.{module_name}"
-        if importlib.util.find_spec(name) is None:
+    """Yield the tools of a feature's `tools.py` and `tools_*.py` (or a graph's `workflow.py`)."""
+    for entry in pkgutil.iter_modules(feature.__path__):
+        if entry.name not in {"tools", "workflow"} and not entry.name.startswith("tools_"):
             continue
+        name = f"{feature.__name__}.{entry.name}"
         for value in vars(importlib.import_module(name)).values():
             if isinstance(value, Tool) and value.fn.__module__ == name:
                 yield value

@@ -1,82 +1,41 @@
-"""Make agents, start them, and see what they did."""
+"""Make agents, change them, and set when they run."""
 
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field
 
-from nebula.auth.principal import Surface
-from nebula.errors import InvalidInput, PermissionDenied
+from nebula.errors import InvalidInput
 from nebula.jobs.schedules.schedule import Missed
 from nebula.jobs.schedules.timing import Every, Once
 from nebula.policy.selectors import Kind
 from nebula.tool.context import Context
 from nebula.tool.definition import Effect, EffectKind, tool
+from tools.agents.parameters import (
+    AgentName,
+    CronText,
+    Features,
+    LimitValues,
+    OnEvent,
+    Overlap,
+    Purpose,
+    ReportTo,
+    ReportWhen,
+    Tier,
+    Tools,
+    Where,
+    Zone,
+)
 from tools.agents.ready import ready_agent, ready_agents
-from tools.agents.runs import Runs, Wanted
+from tools.agents.reporting import checked_place
 from tools.agents.schemas import (
     AgentChange,
     AgentDeleted,
     AgentList,
     ReadyAgent,
-    RunHandle,
-    RunList,
-    RunState,
 )
 from tools.agents.service import Agents, Timing, cron_of, slug, spec_of
-from tools.agents.spec import LONGEST_PURPOSE, Spec, near
-from tools.notify.schemas import ChannelList
-
-AgentName = Annotated[
-    str, Field(min_length=1, max_length=60, description="The agent's name, or its id agt_…")
-]
-Purpose = Annotated[
-    str | None,
-    Field(
-        max_length=LONGEST_PURPOSE,
-        description="What it shall do in each run, in the owner's words: all it is told",
-    ),
-]
-Features = Annotated[
-    list[str] | None, Field(max_length=20, description="Features whose tools it may use, e.g. gpu")
-]
-Tools = Annotated[
-    list[str] | None, Field(max_length=16, description="Single tools it may use, by name")
-]
-Tier = Annotated[Literal["small", "large"] | None, Field(description="Which model thinks for it")]
-CronText = Annotated[
-    str | None,
-    Field(max_length=200, description="Minute, hour, day, month, weekday: '0 7 * * 1-5', @daily"),
-]
-Zone = Annotated[str, Field(max_length=60, description="Time zone, e.g. Europe/Berlin")]
-OnEvent = Annotated[
-    str | None,
-    Field(max_length=60, description="Event that starts it: job.changed, services.health_changed"),
-]
-Where = Annotated[
-    dict[str, str],
-    Field(max_length=5, description="Fields of the event and their value: {state: failed}"),
-]
-ReportTo = Annotated[
-    str | None,
-    Field(max_length=40, description="A notification channel; empty for its session alone"),
-]
-ReportWhen = Annotated[
-    Literal["always", "news", "problems"] | None,
-    Field(description="Report every run, only news, or only failures"),
-]
-Overlap = Annotated[
-    Literal["skip", "queue"] | None,
-    Field(description="What a run does while an earlier one goes on"),
-]
-LimitValues = Annotated[
-    dict[str, Decimal],
-    Field(
-        max_length=6,
-        description="steps, minutes, tokens (of a run); runs_per_day, money_per_day; failures",
-    ),
-]
+from tools.agents.spec import Spec
 
 
 @tool(
@@ -160,7 +119,7 @@ async def agents_create(  # noqa: PLR0917 - models pass them by name
         "tools": tools,
         "cron": cron,
         "trigger": _trigger(on_event, where),
-        "report_to": await _channel(ctx, report_to),
+        "report_to": await checked_place(ctx, report_to),
         "report_when": report_when,
         "tier": tier,
         "overlap": overlap,
@@ -224,7 +183,7 @@ async def agents_update(  # noqa: PLR0917 - models pass them by name
     if on_event is not None:
         changes["trigger"] = _trigger(on_event, where)
     if report_to is not None:
-        changes["report_to"] = await _channel(ctx, report_to)
+        changes["report_to"] = await checked_place(ctx, report_to)
     if not changes and action is None:
         raise InvalidInput("Say what to change", hint="action=pause, purpose=…, limits=…")
     agents, said = Agents(ctx.parts), "is changed"
@@ -248,46 +207,6 @@ async def agents_delete(ctx: Context, agent: AgentName) -> AgentDeleted:
     """Delete an agent, its schedule and the record of its runs; their conversations stay."""
     name, runs = await Agents(ctx.parts).delete(ctx.caller, agent)
     return AgentDeleted(name=name, runs=runs)
-
-
-@tool(
-    effect=Effect.WRITE,
-    kind=EffectKind.KEYED,
-    rest="POST /agents/{agent}/run",
-    selectors={"agent": Kind.WORDS, "task": Kind.WORDS},
-    says=["(run|start) [the] agent {agent}"],
-    examples=[
-        "run the agent morning-report now",
-        "start the triage agent",
-        "try out the watch agent without changing anything",
-        "what would the refresh agent do",
-    ],
-)
-async def agents_run(
-    ctx: Context,
-    agent: AgentName,
-    task: Annotated[
-        str, Field(max_length=2000, description="What this run is about, beside its purpose")
-    ] = "",
-    *,
-    dry_run: Annotated[
-        bool, Field(description="Look and plan only; effects are listed and not done")
-    ] = False,
-) -> RunHandle:
-    """Start a run of an agent; it goes on by itself, in a conversation of its own."""
-    caller = ctx.caller
-    if caller.surface is Surface.SCHEDULE and caller.agent is not None:
-        raise PermissionDenied("An agent does not start agents.")
-    tick = caller.surface is Surface.SCHEDULE
-    wanted = Wanted(
-        cause=ctx.call_id,
-        started_by="its schedule" if tick else caller.principal.name,
-        by_itself=tick,
-        task=task,
-        labels=caller.labels,
-        dry_run=dry_run,
-    )
-    return RunHandle(run=await Runs(ctx.parts).ask(agent, ctx.principal, wanted))
 
 
 @tool(
@@ -331,34 +250,6 @@ async def agents_schedule(  # noqa: PLR0917 - models pass them by name
     return AgentChange(agent=changed, done="has no schedule" if timing is None else "is scheduled")
 
 
-@tool(
-    effect=Effect.READ,
-    outside=True,
-    rest="GET /agents/runs",
-    says=[
-        "[(list|show)] [me] [the] agent runs",
-        "[(list|show)] [me] [the] runs of [the] agent {agent}",
-        "what did [the] agent {agent} (do|report|say)",
-    ],
-    examples=[
-        "what did my agents do last night?",
-        "did the morning report run",
-        "which agent runs failed",
-        "what did the agents cost",
-    ],
-)
-async def agents_list_runs(
-    ctx: Context,
-    agent: Annotated[
-        str | None, Field(max_length=60, description="Only this agent's, by name or id")
-    ] = None,
-    state: Annotated[RunState | None, Field(description="Only runs in this state")] = None,
-    limit: Annotated[int, Field(ge=1, le=200, description="At most so many, newest first")] = 20,
-) -> RunList:
-    """List runs of agents: state, how long, tokens, what each did, and its report."""
-    return RunList(runs=await Runs(ctx.parts).list(ctx.principal, agent, state, limit))
-
-
 def _ready(spec: Spec) -> ReadyAgent:
     when = spec.cron or (f"on {spec.trigger.event}" if spec.trigger else "when it is started")
     return ReadyAgent(
@@ -389,18 +280,3 @@ def _timing(
     if every_minutes is not None:
         return Every(seconds=every_minutes * 60, start=datetime.now(UTC))
     return None if at is None else Once(at=at)
-
-
-async def _channel(ctx: Context, name: str | None) -> str | None:
-    """Return the channel that is meant; raises InvalidInput when there is none of that name."""
-    if not name:
-        return None
-    if not ctx.principal.can("notify:write"):
-        raise PermissionDenied("Reports to a channel need the permission notify:write.")
-    listed = await ctx.calls.call_by_name("notify_list_channels", {})
-    assert isinstance(listed, ChannelList)
-    known = {channel.name.casefold(): channel.name for channel in listed.channels}
-    if name.casefold() not in known:
-        hint = near(name, known.values()) or "Add one with /notify_set_channel first."
-        raise InvalidInput(f"There is no notification channel {name!r}", hint=hint)
-    return known[name.casefold()]
