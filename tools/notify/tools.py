@@ -55,7 +55,8 @@ def _channels(ctx: Context) -> Channels:
     rest="POST /notifications/send",
     timeout=60.0,
     says=[
-        "(notify|message|tell|ping) {channels} (that|saying|with|about) {message}",
+        "(notify|message|ping) {channels} (that|saying|with|about) {message}",
+        "tell {channels} (that|saying) {message}",
         "send [a|an] [message|notification] to {channels} (that says|saying|with|that) {message}",
         "post {message} (to|on|in) {channels}",
     ],

@@ -274,20 +274,3 @@ def test_a_template_that_cannot_work_is_a_bad_declaration(template: str) -> None
 def test_an_example_is_shown_for_a_tool_that_has_only_templates() -> None:
     home = next(each for each in TOOLS if each.name == "home_set")
     assert example(home) == "turn lamp on"
-
-
-def test_matching_a_hundred_and_fifty_tools_takes_a_few_milliseconds(mode: CommandMode) -> None:
-    import time
-
-    many = _copies(15)
-    mode.match_exact("warm up", many)
-    started = time.process_time()
-    for _ in range(50):
-        mode.match_exact("please do something that no template knows", many)
-    assert (time.process_time() - started) / 50 < 0.03
-
-
-def _copies(times: int) -> list[AnyTool]:
-    from dataclasses import replace
-
-    return [replace(each, name=f"{each.name}_{n}") for n in range(times) for each in TOOLS]
