@@ -4,18 +4,15 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from nebula.errors import NotAuthenticated
 from nebula.events.event import Event
+from nebula.events.heard import heard_since
+from nebula.events.triggers import EVENTS, Trigger, told
 from tools.agents import rights
 from tools.agents.models import AgentRow
 from tools.agents.runs import Runs, Wanted
-from tools.agents.spec import EVENTS, Trigger, matches, source_of, told
 
 if TYPE_CHECKING:
     from nebula.app import Parts
-
-_AT_ONCE = 200
-_OTHERS = "events:admin"
 
 
 async def listen(parts: "Parts", runs: Runs) -> int:
@@ -46,27 +43,12 @@ async def _of_agent(parts: "Parts", runs: Runs, agent_id: str) -> int:
         if agent is None or agent.trigger is None or not _known(agent.trigger):
             return 0
         trigger = Trigger.model_validate(agent.trigger)
-        events = await parts.events.read(source_of(trigger).stream, agent.heard, limit=_AT_ONCE)
-        hits = [each for each in events if matches(trigger, each.kind, each.data)]
-        hits = [each for each in hits if await _may_hear(parts, agent, each)]
+        hits, agent.heard = await heard_since(parts, trigger, agent.heard, rights.watching(agent))
         for event in hits:
             await runs.asked(session, agent, _wanted(trigger, event))
-        if events:
-            agent.heard = events[-1].seq
         return len(hits)
 
 
 def _wanted(trigger: Trigger, event: Event) -> Wanted:
     cause = f"event:{event.stream}:{event.seq}"
     return Wanted(cause, f"event {event.kind}", by_itself=True, event=told(trigger, event.data))
-
-
-async def _may_hear(parts: "Parts", agent: AgentRow, event: Event) -> bool:
-    """Say whether an event is the owner's, everybody's, or one they may see all the same."""
-    if event.owner in {None, agent.owner_id}:
-        return True
-    try:
-        owner = await parts.auth.current(rights.watching(agent))
-    except NotAuthenticated:
-        return False
-    return owner.can(_OTHERS)

@@ -4,8 +4,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from nebula.errors import InternalError, InvalidInput
+from nebula.near import near
 from nebula.yaml_file import BadFile, read_yaml
-from tools.agents.spec import Spec, near
+from tools.agents.spec import Spec
 
 FOLDER = Path(__file__).parents[2] / "agents" / "ready"
 

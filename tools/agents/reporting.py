@@ -1,8 +1,8 @@
 """Where an agent may report to."""
 
 from nebula.errors import InvalidInput, PermissionDenied
+from nebula.near import near
 from nebula.tool.context import Context
-from tools.agents.spec import near
 from tools.notify.schemas import ChannelList
 
 

@@ -1,18 +1,17 @@
 """What an agent may do: frozen when it is made, and never more than its owner may."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
-
+from nebula.auth.frozen import Frozen, frozen_of
 from nebula.auth.grant import Grant, of_features
-from nebula.auth.principal import Caller, Principal, Role, Surface
+from nebula.auth.principal import Caller, Principal, Surface
 from nebula.errors import InvalidInput, PermissionDenied
+from nebula.near import near
 from nebula.policy.ask import Verdict
 from nebula.tool.definition import AnyTool, Audience
 from tools.agents.models import AgentRow
-from tools.agents.spec import near
 
 if TYPE_CHECKING:
     from nebula.app import Parts
@@ -21,56 +20,25 @@ _OWN = "agents"
 _REPORTS = Grant(frozenset({"notify:write"}))
 
 
-class Frozen(BaseModel, frozen=True):
-    """The rights of an agent, as its row keeps them."""
-
-    allowed: tuple[str, ...]
-    denied: tuple[str, ...]
-    reports: bool
-    """Whether its owner could send messages; reports are sent with that right alone."""
-    key_id: str | None = None
-
-
-def frozen_of(owner: Principal, features: Iterable[str], tools: Sequence[AnyTool]) -> Frozen:
-    """Return the owner's rights cut down to some features, and to what some tools need."""
-    wanted = of_features(features).allowed | {tool.permission for tool in tools}
-    own = Grant(owner.permissions, owner.denied)
-    both = own.narrowed(Grant(wanted))
-    return Frozen(
-        allowed=tuple(sorted(both.allowed)),
-        denied=tuple(sorted(both.denied)),
-        reports=own.can("notify:write"),
-        key_id=owner.key_id,
-    )
-
-
 def acting(agent: AgentRow) -> Principal:
     """Return who an agent is: its owner with its limits, and no right until rows are read."""
-    kept = Frozen.model_validate(agent.rights)
-    return _limited(agent, kept, Grant(frozenset(kept.allowed), frozenset(kept.denied)))
+    return _limited(agent, None)
 
 
 def reporting(agent: AgentRow) -> Principal:
     """Return who sends an agent's reports: its owner with the right to send, and no other."""
     kept = Frozen.model_validate(agent.rights)
-    return _limited(agent, kept, _REPORTS if kept.reports else Grant(frozenset()))
+    return _limited(agent, _REPORTS if kept.reports else Grant(frozenset()))
 
 
 def watching(agent: AgentRow) -> Principal:
     """Return who an agent's trigger listens for: its owner, for seeing events and nothing else."""
+    return _limited(agent, Grant(frozenset({"events:admin"})))
+
+
+def _limited(agent: AgentRow, grant: Grant | None) -> Principal:
     kept = Frozen.model_validate(agent.rights)
-    return _limited(agent, kept, Grant(frozenset({"events:admin"})))
-
-
-def _limited(agent: AgentRow, kept: Frozen, grant: Grant) -> Principal:
-    return Principal(
-        id=agent.owner_id,
-        name=agent.owner_name,
-        role=Role.CLIENT,
-        permissions=frozenset(),
-        key_id=kept.key_id,
-        frozen=grant,
-    )
+    return kept.principal(agent.owner_id, agent.owner_name, grant)
 
 
 def checked(
@@ -90,7 +58,8 @@ def checked(
     named = [_tool(parts, owner, name) for name in tools]
     for feature in features:
         _check_feature(parts, owner, feature)
-    return frozen_of(owner, features, named)
+    wanted = of_features(features).allowed | {tool.permission for tool in named}
+    return frozen_of(owner, Grant(wanted))
 
 
 def _features_of(parts: "Parts") -> set[str]:
@@ -132,5 +101,6 @@ def _why_not(parts: "Parts", owner: Principal, tool: AnyTool) -> str:
 def of_row(rights: dict[str, Any]) -> list[str]:
     """Return what a row's rights allow, for people."""
     kept = Frozen.model_validate(rights)
-    grant = Grant(frozenset(kept.allowed), frozenset(kept.denied))
-    return [pattern for pattern in kept.allowed if grant.can(pattern) or pattern.endswith(":*")]
+    return [
+        pattern for pattern in kept.allowed if kept.grant.can(pattern) or pattern.endswith(":*")
+    ]

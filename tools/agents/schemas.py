@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from nebula.events.triggers import Trigger
 from nebula.tool.render import escape
 from nebula.tool.result import Block, Markdown, Result, Table
-from tools.agents.spec import Limits, Trigger
+from tools.agents.spec import Limits
 
 RunState = Literal[
     "queued", "running", "waiting", "done", "failed", "stopped", "cancelled", "skipped"

@@ -10,14 +10,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from nebula.auth.principal import Caller, Principal, Surface
 from nebula.auth.tokens import new_id
 from nebula.errors import Conflict, InvalidInput, NebulaError, NotFound, PermissionDenied
+from nebula.events.triggers import Trigger, source_of
 from nebula.jobs.schedules.schedule import Missed, Schedule
 from nebula.jobs.schedules.service import Options
 from nebula.jobs.schedules.timing import Cron, Every, Once
+from nebula.near import near
 from nebula.secrets.redact import hide
 from tools.agents import rights
 from tools.agents.models import AgentRow, AgentRunRow
 from tools.agents.schemas import Agent
-from tools.agents.spec import Spec, Trigger, near, source_of
+from tools.agents.spec import Spec
 
 if TYPE_CHECKING:
     from nebula.app import Parts

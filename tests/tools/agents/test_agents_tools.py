@@ -9,11 +9,11 @@ from agents.profile import Profile
 from nebula.app import App
 from nebula.auth.principal import Caller, Principal, Role, Surface
 from nebula.errors import ApprovalRequired, Conflict, InvalidInput, NotFound, PermissionDenied
+from nebula.events.triggers import source_of
 from nebula.jobs.schedules.timing import Cron
 from nebula.tool.definition import Audience
 from tools.agents.ready import ready_agents
 from tools.agents.service import slug
-from tools.agents.spec import source_of
 
 Door = Callable[..., Any]
 WATCH = {"name": "watch", "purpose": "Look after the services of this house."}

@@ -7,9 +7,10 @@ from decimal import Decimal
 import pytest
 
 from nebula.errors import InvalidInput
+from nebula.events.triggers import Trigger, matches, source_of, told
 from tools.agents.ending import Ending, merged, worth_telling
 from tools.agents.pacing import Present, pause_after, refusal
-from tools.agents.spec import Limits, Trigger, matches, source_of, told
+from tools.agents.spec import Limits
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 IDLE = Present(

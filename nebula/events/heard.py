@@ -1,0 +1,38 @@
+"""What has happened since, as far as somebody's trigger waits for it and they may hear of it."""
+
+from typing import TYPE_CHECKING
+
+from nebula.auth.principal import Principal
+from nebula.errors import NotAuthenticated
+from nebula.events.event import Event
+from nebula.events.triggers import Trigger, matches, source_of
+
+if TYPE_CHECKING:
+    from nebula.app import Parts
+
+_AT_ONCE = 200
+_OTHERS = "events:admin"
+
+
+async def heard_since(
+    parts: "Parts", trigger: Trigger, after: int, listener: Principal
+) -> tuple[list[Event], int]:
+    """Return the events that a trigger waits for, and up to which event was looked.
+
+    `listener` is its owner, limited to seeing events: they hear their own, everybody's, and with
+    `events:admin` those of others.
+    """
+    events = await parts.events.read(source_of(trigger).stream, after, limit=_AT_ONCE)
+    hits = [each for each in events if matches(trigger, each.kind, each.data)]
+    heard = [each for each in hits if await _may_hear(parts, listener, each)]
+    return heard, events[-1].seq if events else after
+
+
+async def _may_hear(parts: "Parts", listener: Principal, event: Event) -> bool:
+    if event.owner in {None, listener.id}:
+        return True
+    try:
+        owner = await parts.auth.current(listener)
+    except NotAuthenticated:
+        return False
+    return owner.can(_OTHERS)
