@@ -5,7 +5,7 @@ from typing import Any
 import chainlit as cl
 from chainlit.types import ThreadDict
 
-from ui.chat import decisions, door, jobs, offers, panel, stop, talk, watch
+from ui.chat import beside, calls, decisions, door, jobs, offers, panel, stop, talk, watch
 from ui.chat.history import History
 from ui.chat.icons import picture_of
 
@@ -75,6 +75,18 @@ async def job_ended(action: cl.Action) -> None:
 
 
 @cl.action_callback("resume")
-async def decided_elsewhere(_action: cl.Action) -> None:
+async def decided_elsewhere(action: cl.Action) -> None:
     """Go on after an approval was decided through another door."""
-    talk.resume()
+    await decisions.decided_elsewhere(action.payload)
+
+
+@cl.action_callback("call")
+async def called(action: cl.Action) -> dict[str, Any]:
+    """Make the tool call of an element's button."""
+    return await calls.call(action.payload)
+
+
+@cl.action_callback("beside")
+async def opened_beside(action: cl.Action) -> None:
+    """Open a part of the page beside the chat."""
+    await beside.show(action.payload)

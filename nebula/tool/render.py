@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from nebula.markup.address import may_show
 from nebula.markup.text import escape, visible
-from nebula.tool.result import Block, Choices, Image, JobProgress, Markdown, Plot, Table
+from nebula.tool.result import Block, Choices, Image, JobProgress, Live, Markdown, Plot, Table
 
 __all__ = ["as_text", "escape", "generic_blocks", "table_of", "to_markdown", "visible"]
 
@@ -85,6 +85,8 @@ def _markdown(block: Block) -> str:
             return "\n".join([escape(question), "", *lines])
         case JobProgress():
             return _markdown_job(block)
+        case Live(blocks=blocks):
+            return to_markdown(blocks)
 
 
 def _markdown_job(job: JobProgress) -> str:

@@ -60,8 +60,22 @@ class JobProgress(BaseModel):
     message: str = ""
 
 
+class Live(BaseModel):
+    """A part of a page that keeps itself up to date; doors without such parts show `blocks`."""
+
+    kind: Literal["live"] = "live"
+    view: str
+    """Which part it is: a name that the door knows, such as `agents`."""
+    of: str = ""
+    """The id of what it shows."""
+    text: str = ""
+    """What is said beside it, as Markdown written by us."""
+    blocks: "list[Block]"
+    """The same at the moment it was written."""
+
+
 Block = Annotated[
-    Markdown | Table | Image | Plot | Choices | JobProgress, Field(discriminator="kind")
+    Markdown | Table | Image | Plot | Choices | JobProgress | Live, Field(discriminator="kind")
 ]
 
 

@@ -17,7 +17,7 @@ from graphs.events import (
     ToolEvent,
 )
 from nebula.tool.render import to_markdown
-from nebula.tool.result import Choices, Image, Markdown, Plot, Table
+from nebula.tool.result import Block, Choices, Image, Live, Markdown, Plot, Table
 from ui.chat.screen import Element, Recording, Step
 from ui.chat.turn import Turn
 
@@ -190,3 +190,26 @@ async def test_the_end_of_a_turn_closes_everything_left_open_in_it() -> None:
     )
     assert step(recording, "run")["end"] is not None
     assert step(recording, "c")["end"] is not None
+
+
+async def test_a_live_part_is_drawn_once_in_a_turn_and_history_has_only_its_id() -> None:
+    parts: list[Block] = [
+        Live(view="agents", text="No agents.", blocks=[Markdown(text="**0** agents")])
+    ]
+    recording = await drawn(
+        ToolEvent(call_id="c1", name="agents_list", status="done", blocks=parts),
+        MessageEvent(message_id="m1", text="", blocks=parts),
+    )
+    assert [element["name"] for element in recording.elements] == ["AgentBoard"]
+    assert recording.elements[0]["props"] == {"view": "agents", "of": ""}
+    assert step(recording, "c1")["output"] == "**0** agents"
+    assert step(recording, "m1")["output"] == "No agents."
+
+
+async def test_a_live_part_that_the_page_does_not_know_is_shown_as_it_was_written() -> None:
+    table = Table(columns=["Name"], rows=[["a"]])
+    recording = await drawn(
+        MessageEvent(message_id="m1", text="", blocks=[Live(view="later", blocks=[table])])
+    )
+    assert recording.elements == []
+    assert step(recording, "m1")["output"] == to_markdown([table])

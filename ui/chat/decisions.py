@@ -1,12 +1,13 @@
-"""The approval card's buttons: the answer goes to the approval's row, then the turn goes on."""
+"""The approval card's buttons: the answer goes to the approval's row, then what asked goes on."""
 
 from collections.abc import Mapping
 from typing import Any, get_args
 
 from nebula.auth.principal import Surface
 from nebula.errors import InvalidInput, NebulaError
+from nebula.tool.approval import Approval
 from nebula.tool.approvals import Answer
-from ui.chat import door, talk
+from ui.chat import calls, door, talk
 
 
 async def decide(payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -21,8 +22,24 @@ async def decide(payload: Mapping[str, Any]) -> dict[str, Any]:
         )
     except NebulaError as error:
         return {"error": error.payload()}
-    talk.resume()
+    await _go_on(approval)
     return {"approval": approval.model_dump(mode="json")}
+
+
+async def decided_elsewhere(payload: Mapping[str, Any]) -> None:
+    """Go on after an approval was decided through another door."""
+    try:
+        approval = await door.app().parts.approvals.get(str(payload.get("id")), await door.me())
+    except NebulaError:
+        return  # the card says what is wrong
+    await _go_on(approval)
+
+
+async def _go_on(approval: Approval) -> None:
+    if calls.of_a_card(approval):
+        await calls.go_on(approval)
+    else:
+        talk.resume()
 
 
 def _answer(value: object) -> Answer:

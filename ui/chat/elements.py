@@ -9,11 +9,18 @@ from nebula.markup.address import may_show
 from nebula.markup.figure import local_figure
 from nebula.markup.neutral import neutral
 from nebula.markup.text import visible, visible_in
-from nebula.tool.render import escape
-from nebula.tool.result import Block, Choices, Image, JobProgress, Markdown, Plot, Table
+from nebula.tool.render import escape, to_markdown
+from nebula.tool.result import Block, Choices, Image, JobProgress, Live, Markdown, Plot, Table
 from ui.chat.screen import Element
 
 _FONT = "-apple-system, 'Segoe UI', Inter, Roboto, 'Noto Sans', 'Liberation Sans', sans-serif"
+LIVE = {
+    "agents": "AgentBoard",
+    "agent": "AgentBoard",
+    "agent-form": "AgentForm",
+    "agent-runs": "AgentRuns",
+}
+"""The elements of `public/elements` that show a `Live` block, by its view."""
 _TASK_STATUS = {
     "pending": "ready",
     "running": "running",
@@ -35,6 +42,8 @@ def _said(block: Block) -> str:
         case JobProgress():
             going_on = "It goes on in the background; the card above follows it."
             return escape(block.message) or going_on
+        case Live():
+            return block.text if block.view in LIVE else to_markdown(block.blocks)
         case Image(url=url, alt=alt) if not may_show(url):
             return f"(image not loaded: {escape(alt)} {escape(url)})"
         case _:
@@ -73,6 +82,11 @@ def _element(block: Block, element_id: str) -> Element | None:
 def custom(name: str, element_id: str, props: dict[str, object]) -> Element:
     """Return one of our own elements: `public/elements/<name>.jsx` with these properties."""
     return {**_shell("custom", element_id, name, None), "props": props, "mime": "application/json"}
+
+
+def live(block: Live, element_id: str) -> Element:
+    """Return the element that keeps itself up to date, of which history has only the id."""
+    return custom(LIVE[block.view], element_id, {"view": block.view, "of": block.of})
 
 
 def plan(steps: Sequence[PlanStep], turn_id: str) -> Element:

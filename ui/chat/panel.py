@@ -14,7 +14,7 @@ from nebula.gpu.snapshot import GpuReading, GpuSnapshot, NodeSnapshot
 from nebula.jobs.job import JobState
 from nebula.markup.text import visible_in
 from nebula.tool.approval import Approval
-from ui.chat import door, elements
+from ui.chat import beside, door, elements
 
 OPEN = "nebula:panel"
 router = APIRouter(include_in_schema=False)
@@ -189,9 +189,5 @@ async def _services() -> list[ServiceLine]:
 
 async def open_beside() -> None:
     """Open the panel beside the chat of the page in context."""
-    from chainlit.context import context
-
     panel = {**elements.custom("SystemPanel", "system-panel", {}), "forId": ""}
-    await context.emitter.emit("set_sidebar_title", "System")
-    data = {"elements": [{**panel, "display": "side"}], "key": "system"}
-    await context.emitter.emit("set_sidebar_elements", data)
+    await beside.put("System", panel, key="system")

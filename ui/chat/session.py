@@ -29,3 +29,10 @@ async def session_of(page: Any, said: str) -> str:
             # The page keeps it in its address, so that a reload comes back here.
             await page.emit("window_message", {"nebula": "session", "id": session.id})
     return str(page.thread_id)
+
+
+def begun(page: Any) -> str | None:
+    """Return the id of the page's session; None while it is empty."""
+    if page.thread_id_to_resume:
+        return str(page.thread_id_to_resume)
+    return str(page.thread_id) if _begun.get(page) else None

@@ -21,7 +21,7 @@ from graphs.events import (
 )
 from nebula.markup.stream import Stream
 from nebula.tool.render import escape, to_markdown
-from nebula.tool.result import Block, Image, JobProgress, Plot
+from nebula.tool.result import Block, Image, JobProgress, Live, Plot
 from ui.chat import elements
 from ui.chat.icons import icon_of
 from ui.chat.jobs import AUTHOR, cards_of
@@ -46,6 +46,7 @@ class Turn:
         # Results by the text that says the same: an answer that only repeats one is shown as it.
         self._shown: dict[str, Sequence[Block]] = {}
         self._jobs: set[str] = set()
+        self._live: set[tuple[str, str]] = set()
         self._turn_id = run_id
 
     async def begin(self, parent_id: str | None = None) -> None:
@@ -107,6 +108,9 @@ class Turn:
             await self._screen.element(element)
         for card in cards_of(event.blocks):
             await self._job_card(card, f"{card.job_id}-{event.call_id}")
+        for block in event.blocks:
+            if isinstance(block, Live):
+                await self._live_part(block, event.call_id)
 
     @show.register
     async def _approval(self, event: ApprovalEvent) -> None:
@@ -143,6 +147,19 @@ class Turn:
         await self._screen.step(self._message(event.message_id, text))
         for element in elements.elements_of(blocks, event.message_id):
             await self._screen.element(element)
+        for block in blocks:
+            if isinstance(block, Live):
+                await self._live_part(block, event.message_id)
+
+    async def _live_part(self, block: Live, name: str) -> None:
+        """Draw a part that keeps itself up to date, once in a turn whoever shows it again."""
+        if block.view not in elements.LIVE or (block.view, block.of) in self._live:
+            return
+        self._live.add((block.view, block.of))
+        message_id = f"live-{name}-{block.view}"
+        await self._screen.step(self._message(message_id, ""))
+        element = elements.live(block, f"part-{name}-{block.view}-{block.of}")
+        await self._screen.element({**element, "forId": message_id})
 
     @show.register
     async def _error(self, event: ErrorEvent) -> None:

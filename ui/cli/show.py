@@ -12,7 +12,7 @@ from rich.text import Text
 from nebula.markup.neutral import neutral
 from nebula.markup.text import visible
 from nebula.tool.render import to_markdown
-from nebula.tool.result import Block, Choices, Image, JobProgress, Markdown, Plot, Table
+from nebula.tool.result import Block, Choices, Image, JobProgress, Live, Markdown, Plot, Table
 
 
 class PlainConsole(Console):
@@ -64,6 +64,8 @@ def _drawn(block: Block) -> list[Any]:
             return [Text("\n".join([visible(question), *lines]))]
         case JobProgress():
             return [written(to_markdown([block]))]
+        case Live(blocks=blocks):
+            return [part for each in blocks for part in _drawn(each)]
 
 
 def _table(block: Table) -> RichTable:

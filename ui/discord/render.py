@@ -12,7 +12,7 @@ from nebula.markup.address import may_show
 from nebula.markup.figure import local_figure
 from nebula.markup.mentions import unmentioned
 from nebula.markup.text import escape, visible
-from nebula.tool.result import Block, Choices, Image, JobProgress, Markdown, Plot, Table
+from nebula.tool.result import Block, Choices, Image, JobProgress, Live, Markdown, Plot, Table
 from ui.discord.split import inert
 
 _WIDE = 76
@@ -78,6 +78,8 @@ def _text(block: Block, files: list[Upload], link: str) -> str:
             return "\n".join([_plain(question), *lines])
         case JobProgress():
             return job_line(block)
+        case Live(blocks=blocks):
+            return "\n\n".join(filter(None, (_text(each, files, link) for each in blocks)))
 
 
 def job_line(job: JobProgress) -> str:
