@@ -5,6 +5,7 @@ from typing import Any
 
 from nebula.tool.result import Live
 from ui.chat import elements
+from ui.chat.screen import Element
 
 _LONGEST = 80
 
@@ -19,7 +20,7 @@ async def show(payload: Mapping[str, Any]) -> None:
     await put(title, {**part, "forId": ""}, key=f"{view}:{of}")
 
 
-async def put(title: str, part: elements.Element, *, key: str) -> None:
+async def put(title: str, part: Element, *, key: str) -> None:
     """Draw an element beside the chat of the page in context."""
     from chainlit.context import context
 
