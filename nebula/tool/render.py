@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from nebula.markup.address import may_show
 from nebula.markup.text import escape, visible
+from nebula.tool.diagram import Diagram, outline
 from nebula.tool.result import Block, Choices, Image, JobProgress, Live, Markdown, Plot, Table
 
 __all__ = ["as_text", "escape", "generic_blocks", "table_of", "to_markdown", "visible"]
@@ -87,12 +88,22 @@ def _markdown(block: Block) -> str:
             return _markdown_job(block)
         case Live(blocks=blocks):
             return to_markdown(blocks)
+        case Diagram():
+            return _markdown_outline(block)
 
 
 def _markdown_job(job: JobProgress) -> str:
     part = "" if job.fraction is None else f" {job.fraction:.0%}"
     said = f": {escape(job.message)}" if job.message else ""
     return f"**{escape(job.tool)}** is {escape(job.state)}{part} as job `{job.job_id}`{said}"
+
+
+def _markdown_outline(diagram: Diagram) -> str:
+    lines = [f"**{escape(diagram.title)}**", ""] if diagram.title else []
+    for depth, title, detail in outline(diagram):
+        said = f" ({escape(detail)})" if detail else ""
+        lines.append(f"{'  ' * depth}- {escape(title)}{said}")
+    return "\n".join(lines)
 
 
 def _markdown_table(table: Table) -> str:

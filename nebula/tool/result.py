@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from nebula.policy.labels import Label
+from nebula.tool.diagram import Diagram
 
 
 class Markdown(BaseModel):
@@ -75,7 +76,8 @@ class Live(BaseModel):
 
 
 Block = Annotated[
-    Markdown | Table | Image | Plot | Choices | JobProgress | Live, Field(discriminator="kind")
+    Markdown | Table | Image | Plot | Choices | JobProgress | Live | Diagram,
+    Field(discriminator="kind"),
 ]
 
 

@@ -9,6 +9,7 @@ from nebula.markup.address import may_show
 from nebula.markup.figure import local_figure
 from nebula.markup.neutral import neutral
 from nebula.markup.text import visible, visible_in
+from nebula.tool.diagram import Diagram
 from nebula.tool.render import escape, to_markdown
 from nebula.tool.result import Block, Choices, Image, JobProgress, Live, Markdown, Plot, Table
 from ui.chat.screen import Element
@@ -44,6 +45,8 @@ def _said(block: Block) -> str:
             return escape(block.message) or going_on
         case Live():
             return block.text if block.view in LIVE else to_markdown(block.blocks)
+        case Diagram():
+            return to_markdown([block])
         case Image(url=url, alt=alt) if not may_show(url):
             return f"(image not loaded: {escape(alt)} {escape(url)})"
         case _:

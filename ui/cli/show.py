@@ -11,6 +11,7 @@ from rich.text import Text
 
 from nebula.markup.neutral import neutral
 from nebula.markup.text import visible
+from nebula.tool.diagram import Diagram, outline
 from nebula.tool.render import to_markdown
 from nebula.tool.result import Block, Choices, Image, JobProgress, Live, Markdown, Plot, Table
 
@@ -66,6 +67,17 @@ def _drawn(block: Block) -> list[Any]:
             return [written(to_markdown([block]))]
         case Live(blocks=blocks):
             return [part for each in blocks for part in _drawn(each)]
+        case Diagram():
+            return [_tree(block)]
+
+
+def _tree(diagram: Diagram) -> Text:
+    """Draw steps as an indented list."""
+    lines = [visible(diagram.title)] if diagram.title else []
+    for depth, title, detail in outline(diagram):
+        said = f"  ({visible(detail)})" if detail else ""
+        lines.append(f"  {'  ' * depth}{visible(title)}{said}")
+    return Text("\n".join(lines))
 
 
 def _table(block: Table) -> RichTable:

@@ -12,6 +12,7 @@ from nebula.markup.address import may_show
 from nebula.markup.figure import local_figure
 from nebula.markup.mentions import unmentioned
 from nebula.markup.text import escape, visible
+from nebula.tool.diagram import Diagram, outline
 from nebula.tool.result import Block, Choices, Image, JobProgress, Live, Markdown, Plot, Table
 from ui.discord.split import inert
 
@@ -80,6 +81,18 @@ def _text(block: Block, files: list[Upload], link: str) -> str:
             return job_line(block)
         case Live(blocks=blocks):
             return "\n\n".join(filter(None, (_text(each, files, link) for each in blocks)))
+        case Diagram():
+            return _outline(block)
+
+
+def _outline(diagram: Diagram) -> str:
+    """Draw steps as an indented list in a code block, where nothing wraps or pings."""
+    lines = [
+        f"{'  ' * depth}{visible(title)}{f'  ({visible(detail)})' if detail else ''}"
+        for depth, title, detail in outline(diagram)
+    ]
+    title = f"**{_plain(diagram.title)}**\n" if diagram.title else ""
+    return title + code_block("\n".join(line[:_WIDE] for line in lines)[:_LONG])
 
 
 def job_line(job: JobProgress) -> str:

@@ -1,0 +1,1 @@
+"""Make workflows, run them, and see what they did."""
