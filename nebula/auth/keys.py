@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from sqlalchemy import ColumnElement, Select, func, or_, select, update
 
 from nebula.auth.models import KeyRow, UserRow
+from nebula.auth.noted import Act, Noted
 from nebula.auth.principal import Principal, Role
 from nebula.auth.principals import Principals, Proof
 from nebula.auth.roles import of_scopes
@@ -45,6 +46,7 @@ class Keys:
         """Take the cache of principals too, to empty it when a key is revoked."""
         self._db = db
         self._principals = principals
+        self._noted = Noted(db)
 
     async def create(
         self,
@@ -82,6 +84,8 @@ class Keys:
             s.add(row)
             await s.flush()
             await s.refresh(row)
+            said = {"key": row.id, "name": name, "role": role.value, "scopes": row.scopes}
+            await self._noted.of(s, Act.KEY_CREATE, user_id, **said, days=days)
             return NewKey(key=key, **_shown(row).model_dump())
 
     async def list(self, user_id: str | None = None) -> Sequence[ApiKey]:
@@ -102,7 +106,9 @@ class Keys:
         if user_id is not None:
             gone = gone.where(KeyRow.user_id == user_id)
         async with self._db.session() as s:
-            found = await s.scalar(gone.values(revoked_at=func.now()).returning(KeyRow.id))
+            found = await s.scalar(gone.values(revoked_at=func.now()).returning(KeyRow.user_id))
+            if found is not None:
+                await self._noted.of(s, Act.KEY_REVOKE, found, key=key_id)
         self._principals.forget()
         if found is None:
             raise NotFound("There is no such key")

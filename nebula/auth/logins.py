@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from sqlalchemy import ColumnElement, Select, delete, func, select, update
 
 from nebula.auth.models import LinkRow, SessionRow, UserRow
+from nebula.auth.noted import Act, Noted
 from nebula.auth.principal import Principal
 from nebula.auth.principals import Principals, Proof
 from nebula.auth.settings import AuthSettings
@@ -45,8 +46,11 @@ class Logins:
         self._db = db
         self._principals = principals
         self._settings = settings
+        self._noted = Noted(db)
 
-    async def open(self, user_id: str, *, device: str = "", address: str = "") -> SignIn:
+    async def open(
+        self, user_id: str, *, by: str = "password", device: str = "", address: str = ""
+    ) -> SignIn:
         """Sign a user in whose identity was just proven.
 
         Raises:
@@ -71,6 +75,8 @@ class Logins:
             await s.flush()
             await s.refresh(row)
             principal = await self._principals.build(s, user, login_id=row.id)
+            said = {"by": by, "login": row.id, "device": row.device, "address": row.address}
+            await self._noted.note(s, Act.SIGN_IN, user.name, **said)
         return SignIn(token=token, principal=principal, expires_at=row.expires_at)
 
     async def prove(self, login_id: str, *, user_id: str) -> SignIn:
@@ -90,6 +96,7 @@ class Logins:
             row, user = found
             row.token_hash, row.proven_at = digest(token), func.now()
             principal = await self._principals.build(s, user, login_id=row.id)
+            await self._noted.note(s, Act.CONFIRM, user.name, login=row.id)
         self._principals.forget()
         return SignIn(token=token, principal=principal, expires_at=row.expires_at)
 
@@ -156,6 +163,7 @@ class Logins:
                     expires_at=func.now() + lifetime,
                 )
             )
+            await self._noted.of(s, Act.LINK_CREATE, user_id)
         return token
 
     async def use_link(self, token: str, *, device: str = "", address: str = "") -> SignIn:
@@ -178,7 +186,7 @@ class Logins:
                 "This link was used already or has expired",
                 hint="Ask for a new one, or run `jarvis user link NAME` on the server.",
             )
-        return await self.open(user_id, device=device, address=address)
+        return await self.open(user_id, by="link", device=device, address=address)
 
     async def _read(self, by: Proof | str, condition: ColumnElement[bool]) -> Principal:
         return await self._principals.fresh(by, lambda: self._read_anew(by, condition))
@@ -209,15 +217,17 @@ class Logins:
 
     async def _revoke(self, *conditions: ColumnElement[bool]) -> int:
         async with self._db.session() as s:
-            ended = await s.scalars(
+            ended = await s.execute(
                 update(SessionRow)
                 .where(SessionRow.revoked_at.is_(None), *conditions)
                 .values(revoked_at=func.now())
-                .returning(SessionRow.id)
+                .returning(SessionRow.id, SessionRow.user_id)
             )
-            count = len(ended.all())
+            gone = ended.all()
+            for login_id, user_id in gone:
+                await self._noted.of(s, Act.SIGN_OUT, user_id, login=login_id)
         self._principals.forget()
-        return count
+        return len(gone)
 
 
 def _ended() -> NotAuthenticated:

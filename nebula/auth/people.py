@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from nebula.auth.models import KeyRow, LinkRow, SessionRow, UserRow
 from nebula.auth.names import clean_name, name_key
+from nebula.auth.noted import Act, Noted
 from nebula.auth.passwords import Passwords
 from nebula.auth.principal import Role
 from nebula.auth.principals import Principals
@@ -38,6 +39,7 @@ class People:
         self._db = db
         self._passwords = passwords
         self._principals = principals
+        self._noted = Noted(db)
 
     async def create(self, name: str, role: Role, *, password: str | None = None) -> User:
         """Add a user; without a password they sign in with a one-time link.
@@ -104,6 +106,8 @@ class People:
             if hashed or enabled is False:
                 await s.execute(delete(SessionRow).where(SessionRow.user_id == row.id))
                 await s.execute(delete(LinkRow).where(LinkRow.user_id == row.id))
+            if hashed:
+                await self._noted.note(s, Act.PASSWORD_SET, row.name)
             shown = _shown(row)
         self._principals.forget()
         return shown
@@ -125,6 +129,11 @@ class People:
             await s.delete(row)
         self._principals.forget()
         return shown
+
+    async def named(self, name: str) -> str | None:
+        """Return the name of the user who signs in under this name, as it is kept."""
+        async with self._db.session() as s:
+            return await s.scalar(select(UserRow.name).where(UserRow.name_key == _key_of(name)))
 
     async def check_password(self, name: str, password: str) -> User | None:
         """Return the enabled user whose password this is; re-hash it where costs have grown."""

@@ -10,6 +10,7 @@ from nebula.auth.keys import Keys
 from nebula.auth.logins import Logins, SignIn
 from nebula.auth.models import UserRow
 from nebula.auth.names import MAX_LENGTH, name_key
+from nebula.auth.noted import Act, Noted
 from nebula.auth.passwords import Passwords
 from nebula.auth.people import People, User
 from nebula.auth.principal import Caller, Principal, Role
@@ -47,6 +48,7 @@ class Auth:
         self.keys = Keys(db, self.principals)
         self.sessions = SessionGrants(db)
         self._throttle = Throttle(db, limits)
+        self._noted = Noted(db)
 
     async def create_user(self, name: str, role: Role, *, password: str | None = None) -> Principal:
         """Add a user and return their principal; see `People.create` for what it refuses."""
@@ -77,6 +79,9 @@ class Auth:
         await self._throttle.take(key, address)
         user = await self.people.check_password(name, password)
         if user is None:
+            who = await self.people.named(name)
+            why = "wrong password" if who else "unknown name"
+            await self._noted.refused(Act.SIGN_IN, who, why=why, address=address)
             raise NotAuthenticated("The name or the password is wrong")
         await self._throttle.forgive(key, address)
         return user

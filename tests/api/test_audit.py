@@ -60,7 +60,9 @@ async def test_the_whole_log_is_sent_as_a_file_that_can_be_verified(
     file = tmp_path / "audit.jsonl"
     file.write_bytes(answer.content)
     report = verify_file(file)
-    assert (report.lines, report.problems) == (2, []), "the call, and the export itself"
+    assert (report.lines, report.problems) == (3, []), (
+        "the key made, the call, and the export itself"
+    )
     table = await ada.get("/api/audit/export?as=csv&tool=sample_look")
     assert table.headers["content-type"].startswith("text/csv")
     assert len(table.text.splitlines()) == 2

@@ -135,12 +135,12 @@ def test_the_audit_log_is_searched_exported_and_verified(terminal: Terminal) -> 
     assert terminal.run("audit", "export", str(file)).returncode == 0
     assert terminal.run("audit", "export", str(file)).returncode == 6
     assert (
-        "1 lines, 0 anchors: intact." in terminal.run("audit", "verify", "--file", str(file)).stdout
+        "2 lines, 0 anchors: intact." in terminal.run("audit", "verify", "--file", str(file)).stdout
     )
     file.write_text(file.read_text().replace("users_list", "users_look"))
     broken = terminal.run("audit", "verify", "--file", str(file))
     assert broken.returncode == 1
-    assert "line 1 was changed" in broken.stdout
+    assert "line 2 was changed" in broken.stdout
 
 
 def test_a_role_that_could_alter_the_audit_log_is_told_with_what_to_run(
