@@ -8,6 +8,7 @@ from graphs.context import Allowance, Meter
 from memory.turns import Also, Answer, Ending
 from nebula.db.bare import Statements
 from nebula.errors import TimedOut
+from nebula.policy.labels import Label
 from nebula.tool.definition import Effect
 from tools.agents.ending import Ending as RunEnding
 from tools.agents.ending import settle
@@ -75,6 +76,7 @@ class Errands:
             seconds=outcome.seconds,
             model_calls=outcome.meter.model_calls,
             tokens=outcome.meter.tokens,
+            labels=_labels(outcome, answer),
         )
 
         async def write(db: Statements) -> None:
@@ -116,6 +118,12 @@ def errand_of(start: Start) -> Errand:
         minutes=limits.minutes,
         allowance=Allowance(start.tokens, start.money),
     )
+
+
+def _labels(outcome: Outcome, answer: Answer) -> frozenset[Label]:
+    """Return where what a turn read came from; where one broke off, it may have been anywhere."""
+    broke = {Label.OUTSIDE} if outcome.ending in {"failed", "cancelled"} else set()
+    return frozenset(answer.labels) | broke
 
 
 def _state_of(outcome: Outcome, answer: Answer) -> tuple[str, str]:

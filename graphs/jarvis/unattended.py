@@ -1,12 +1,13 @@
 """Lets autonomous agents run: begins what is due, looks after what runs, and sends reports."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
 
 from graphs.jarvis.errand import Errands, errand_of
+from graphs.wording import delimited
 from memory.turns import Turns
 from nebula.auth.principal import Caller, Surface
 from nebula.errors import Conflict, NebulaError
@@ -14,10 +15,13 @@ from nebula.policy.labels import Label, tainted
 from nebula.policy.plan import Plan, Step
 from tools.agents import rights, telling
 from tools.agents.beginning import beginning
+from tools.agents.boards import Boards
 from tools.agents.ending import Ending, settle
 from tools.agents.listening import listen
 from tools.agents.models import AgentRow, AgentRunRow
 from tools.agents.runs import Start
+from tools.agents.schemas import Handed
+from tools.agents.stopping import STOPPED, to_stop
 
 if TYPE_CHECKING:
     from graphs.jarvis.service import Jarvis
@@ -43,11 +47,12 @@ class Unattended:
         self._jarvis = jarvis
         self._turns = turns
         self._runs = errands.runs
+        self._boards = Boards(app.parts)
 
     @property
     def duties(self) -> tuple[Callable[[], Awaitable[None]], ...]:
         """Return what is to be done again and again, each for itself."""
-        return (self.listen, self.begin, self.look_after, self.tell)
+        return (self.listen, self.boards, self.begin, self.stop, self.look_after, self.tell)
 
     async def beat(self) -> None:
         """Do everything that is due, once."""
@@ -57,6 +62,19 @@ class Unattended:
     async def listen(self) -> None:
         """Put runs in line for what has happened."""
         await listen(self._app.parts, self._runs)
+
+    async def boards(self) -> None:
+        """Take every task that several agents work on its next step."""
+        await self._boards.move_on()
+
+    async def stop(self) -> None:
+        """End the runs that somebody wants to end."""
+        for agent, run in await to_stop(self._app.parts):
+            if run.session_id is None:
+                continue
+            caller = Caller(rights.acting(agent), Surface.SCHEDULE, session_id=run.session_id)
+            await self._jarvis.cancel(caller, run.session_id)
+            await self._app.parts.approvals.withdraw(run.session_id, STOPPED)
 
     async def begin(self) -> None:
         """Begin the runs that are in line."""
@@ -71,21 +89,27 @@ class Unattended:
     async def tidy(self) -> None:
         """Forget runs of long ago."""
         await self._runs.prune()
+        await self._boards.prune()
 
     async def _begin(self, start: Start) -> None:
         """Begin a run as a session of its owner."""
         agent, run = start.agent, start.run
-        labels = frozenset(map(Label, run.labels))
+        own_labels = frozenset(map(Label, run.labels))
+        handed = [Handed.model_validate(each) for each in run.handed]
         own = "\n\n".join(part for part in (agent.purpose, run.task) if part)
-        said = f"{own}\n\nIt starts because of {run.event}" if run.event else own
-        caller = Caller(rights.acting(agent), Surface.SCHEDULE, agent=agent.name, labels=labels)
+        caller = Caller(
+            rights.acting(agent, run.within),
+            Surface.SCHEDULE,
+            agent=agent.name,
+            labels=own_labels.union(*(each.labels for each in handed)),
+        )
         try:
             caller = replace(caller, principal=await self._app.parts.auth.effective(caller))
             await self._jarvis.take_on(
                 caller,
-                said,
+                _said(own, run.event, handed),
                 # What came by way of outside text vouches for nothing.
-                typed="" if tainted(labels) else own,
+                typed="" if tainted(own_labels) else own,
                 errand=errand_of(start),
                 begin=beginning(run.id),
             )
@@ -136,3 +160,14 @@ class Unattended:
             log.warning("agent_report_not_sent", run=run.id, reason=str(error))
             told = f"Not sent to {agent.report_to}: {error}"
         await telling.note(self._app.parts, run.id, told)
+
+
+def _said(own: str, event: str, handed: Sequence[Handed]) -> str:
+    """Return what a run begins with: its purpose and task, and apart from them what others said."""
+    parts = [own]
+    if event:
+        parts.append(f"It starts because of {event}")
+    for each in handed:
+        said = delimited(each.text, each.agent) if tainted(frozenset(each.labels)) else each.text
+        parts.append(f"The agent {each.agent} ({each.state}) reports:\n{said}")
+    return "\n\n".join(parts)

@@ -212,6 +212,18 @@ class Approvals:
             await self._announce("approval.decided", decided, session)
         return decided
 
+    async def withdraw(self, session_id: str, why: str) -> None:
+        """Close the open questions of a session that does not go on."""
+        gone = update(ApprovalRow).where(
+            ApprovalRow.session_id == session_id, ApprovalRow.state == "pending"
+        )
+        async with self._db.session() as session:
+            closed = await session.scalars(
+                gone.values(state="expired", comment=why).returning(ApprovalRow)
+            )
+            for row in closed.all():
+                await self._announce("approval.decided", shown(row), session)
+
     async def check_approver(self, approval: Approval) -> None:
         """Let an approval count only while whoever gave it may still give it.
 

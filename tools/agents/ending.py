@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from nebula.db.bare import Statements
 from nebula.events.bus import Events
+from nebula.policy.labels import Label
 from tools.agents.pacing import pause_after
 from tools.agents.spec import Limits
 
@@ -17,7 +18,7 @@ ALERTS = "alerts"
 
 _LOCK = text(
     "SELECT json_build_object('agent', row_to_json(a), 'did', r.did, 'dry_run', r.dry_run,"
-    " 'session', r.session_id)"
+    " 'session', r.session_id, 'labels', r.labels)"
     " FROM agent_runs r JOIN agents a ON a.id = r.agent_id"
     " WHERE r.id = :run AND r.state IN ('queued', 'running', 'waiting') FOR UPDATE OF a, r"
 )
@@ -25,7 +26,7 @@ _END = text(
     "UPDATE agent_runs SET state = :state, seconds = seconds + :seconds,"
     " model_calls = model_calls + :model_calls, tokens = tokens + :tokens,"
     " did = CAST(:did AS jsonb), report = CASE WHEN :report = '' THEN report ELSE :report END,"
-    " problem = :problem, to_tell = :to_tell,"
+    " problem = :problem, to_tell = :to_tell, labels = CAST(:labels AS jsonb),"
     " ended_at = CASE WHEN :state = 'waiting' THEN NULL ELSE clock_timestamp() END"
     " WHERE id = :run RETURNING id"
 )
@@ -51,6 +52,8 @@ class Ending:
     seconds: float = 0.0
     model_calls: int = 0
     tokens: int = 0
+    labels: frozenset[Label] = frozenset()
+    """Where what it read came from."""
 
 
 async def settle(db: Statements, events: Events, run_id: str, ending: Ending) -> bool:
@@ -72,6 +75,7 @@ async def settle(db: Statements, events: Events, run_id: str, ending: Ending) ->
         "did": json.dumps(merged(known["did"], ending.did)),
         "report": ending.report,
         "problem": ending.problem,
+        "labels": json.dumps(sorted({*known["labels"], *ending.labels})),
         "to_tell": tells and worth_telling(agent["report_when"], ending),
     }
     await db.scalar(_END, values)

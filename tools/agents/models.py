@@ -94,6 +94,12 @@ class AgentRunRow(Base):
     to_tell: Mapped[bool] = mapped_column(Boolean, server_default="false")
     told: Mapped[str] = mapped_column(Text, server_default="")
     """What became of the report to the channel."""
+    handed: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default="[]")
+    """Reports of other agents that it begins with."""
+    within: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    """What whoever asked for it could do then; it does no more than that."""
+    stop_asked: Mapped[bool] = mapped_column(Boolean, server_default="false")
+    """Somebody wants it to end; the process that runs it looks."""
 
     __table_args__ = (
         CheckConstraint(
@@ -115,3 +121,61 @@ class AgentRunRow(Base):
             postgresql_where="state in ('queued', 'running', 'waiting') or to_tell",
         ),
     )
+
+
+class BoardRow(Base):
+    """A task given to several agents; its row is locked while it moves on."""
+
+    __tablename__ = "agent_boards"
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    owner_id: Mapped[str] = mapped_column(Text)
+    owner_name: Mapped[str] = mapped_column(Text)
+    cause: Mapped[str] = mapped_column(Text)
+    """The call that asked for it: it gets one board, however often it is tried."""
+    job_id: Mapped[str | None] = mapped_column(Text)
+    """The job that follows it; when that has ended without it, nobody wants it any more."""
+    task: Mapped[str] = mapped_column(Text)
+    mode: Mapped[str] = mapped_column(Text)
+    at_least: Mapped[int] = mapped_column(Integer)
+    wait: Mapped[bool] = mapped_column(Boolean)
+    labels: Mapped[list[str]] = mapped_column(JSONB)
+    within: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    state: Mapped[str] = mapped_column(Text, server_default="open")
+    outcome: Mapped[str] = mapped_column(Text, server_default="")
+    created_at: Mapped[datetime] = mapped_column(_MOMENT, server_default=func.clock_timestamp())
+    deadline: Mapped[datetime] = mapped_column(_MOMENT)
+    ended_at: Mapped[datetime | None] = mapped_column(_MOMENT)
+
+    __table_args__ = (
+        CheckConstraint("mode in ('together', 'chain')", name="mode"),
+        CheckConstraint("state in ('open', 'done', 'failed', 'cancelled')", name="state"),
+        Index("uq_agent_boards_cause", "owner_id", "cause", unique=True),
+        Index("ix_agent_boards_owner", "owner_id", "created_at"),
+        Index("ix_agent_boards_open", "created_at", postgresql_where="state = 'open'"),
+    )
+
+
+class BoardMemberRow(Base):
+    """One agent's part of a board, and what it reported; kept when its run is forgotten."""
+
+    __tablename__ = "agent_board_members"
+
+    board_id: Mapped[str] = mapped_column(
+        ForeignKey("agent_boards.id", ondelete="CASCADE"), primary_key=True
+    )
+    position: Mapped[int] = mapped_column(Integer, primary_key=True)
+    """Their order; the agent that joins the reports comes last."""
+    joins: Mapped[bool] = mapped_column(Boolean)
+    agent_id: Mapped[str] = mapped_column(Text)
+    agent: Mapped[str] = mapped_column(Text)
+    run_id: Mapped[str | None] = mapped_column(Text)
+    session_id: Mapped[str | None] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(Text, server_default="")
+    """Empty until its turn comes; then its run's."""
+    report: Mapped[str] = mapped_column(Text, server_default="")
+    labels: Mapped[list[str]] = mapped_column(JSONB, server_default="[]")
+    """Where its report comes from."""
+    problem: Mapped[str] = mapped_column(Text, server_default="")
+    seconds: Mapped[float] = mapped_column(Float, server_default="0")
+    tokens: Mapped[int] = mapped_column(BigInteger, server_default="0")

@@ -20,9 +20,15 @@ _OWN = "agents"
 _REPORTS = Grant(frozenset({"notify:write"}))
 
 
-def acting(agent: AgentRow) -> Principal:
-    """Return who an agent is: its owner with its limits, and no right until rows are read."""
-    return _limited(agent, None)
+def acting(agent: AgentRow, within: dict[str, Any] | None = None) -> Principal:
+    """Return who an agent is: its owner with its limits, and no right until rows are read.
+
+    `within` are the rights of whoever asked for this run, as its row keeps them.
+    """
+    if within is None:
+        return _limited(agent, None)
+    own = Frozen.model_validate(agent.rights).grant
+    return _limited(agent, own.narrowed(Frozen.model_validate(within).grant))
 
 
 def reporting(agent: AgentRow) -> Principal:

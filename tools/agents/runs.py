@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from nebula.auth.frozen import Frozen
 from nebula.auth.principal import Principal
 from nebula.auth.tokens import new_id
 from nebula.errors import Conflict
@@ -19,7 +20,7 @@ from nebula.secrets.redact import hide
 from nebula.tool.models import ToolCall
 from tools.agents.models import AgentRow, AgentRunRow
 from tools.agents.pacing import Present, refusal
-from tools.agents.schemas import Run
+from tools.agents.schemas import Handed, Run
 from tools.agents.service import ADMIN, found
 from tools.agents.spec import Limits
 
@@ -44,6 +45,10 @@ class Wanted:
     event: str = ""
     labels: frozenset[Label] = field(default_factory=lambda: frozenset({Label.USER}))
     dry_run: bool = False
+    handed: Sequence[Handed] = ()
+    """Reports of other agents that it shall know."""
+    within: Frozen | None = None
+    """The rights of whoever asks, which it does not exceed; None for the agent's own alone."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,8 @@ class Runs:
             task=hide(wanted.task),
             event=wanted.event,
             labels=sorted({*agent.labels, *wanted.labels}),
+            handed=[each.model_dump(mode="json") for each in wanted.handed],
+            within=None if wanted.within is None else wanted.within.model_dump(mode="json"),
             problem=why,
             ended_at=present.now if why else None,
         )

@@ -6,7 +6,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+<<<<<<< HEAD
 from nebula.events.triggers import Trigger
+=======
+from nebula.policy.labels import Label
+>>>>>>> b658518 (feat(agents): a task given to several agents, with a board of their reports)
 from nebula.tool.render import escape
 from nebula.tool.result import Block, Markdown, Result, Table
 from tools.agents.spec import Limits
@@ -115,6 +119,16 @@ class Effect(BaseModel):
     tool: str
     arguments: dict[str, Any]
     status: str
+
+
+class Handed(BaseModel):
+    """What one agent hands to another: its report, or why there is none."""
+
+    agent: str
+    state: str
+    text: str
+    labels: list[Label]
+    """Where it comes from."""
 
 
 class Run(BaseModel):

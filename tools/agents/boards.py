@@ -1,0 +1,337 @@
+"""Boards: a task given to several agents, moved on by whoever looks, each step once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from nebula.auth.frozen import Frozen, frozen_of
+from nebula.auth.grant import EVERYTHING
+from nebula.auth.principal import Caller, Principal
+from nebula.auth.tokens import new_id
+from nebula.errors import Conflict, InvalidInput, NebulaError, NotFound, PermissionDenied
+from nebula.jobs.job import JobState
+from nebula.jobs.models import JobRow
+from nebula.jobs.schedules.service import database_now
+from nebula.policy.labels import Label
+from nebula.secrets.redact import hide
+from tools.agents.board_schemas import Board, Member, Mode
+from tools.agents.joining import LATE, NOT_YET, OPEN, Move, Rule, next_move
+from tools.agents.models import AgentRow, AgentRunRow, BoardMemberRow, BoardRow
+from tools.agents.runs import Runs, Wanted
+from tools.agents.schemas import Handed
+from tools.agents.service import ADMIN, found
+from tools.agents.stopping import stop_run
+
+if TYPE_CHECKING:
+    from nebula.app import Parts
+
+MOST_MEMBERS = 8
+MOST_OPEN = 5
+"""Open boards of one person."""
+_KEPT = timedelta(days=90)
+_LONGEST_REPORT = 6_000
+"""Characters of a report that the next agent reads."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A task for several agents, as somebody gives it."""
+
+    cause: str
+    job_id: str | None
+    task: str
+    agents: Sequence[str]
+    mode: Mode
+    join: str | None
+    at_least: int | None
+    wait: bool
+    minutes: float
+
+
+class Boards:
+    """The boards of this installation; people see their own, and all with `agents:admin`."""
+
+    def __init__(self, parts: "Parts") -> None:
+        """Take the parts that boards rest on."""
+        self._parts = parts
+        self._runs = Runs(parts)
+
+    async def open(self, caller: Caller, asked: Asked) -> Board:
+        """Put up a board, or return the one its cause has got already.
+
+        Raises:
+            NotFound: when an agent is not there.
+            PermissionDenied: when one acts for somebody else.
+            InvalidInput: for the same agent twice, or more successes than agents.
+            Conflict: when too many are open.
+        """
+        principal = caller.principal
+        async with self._parts.db.session() as session:
+            known = await session.scalar(
+                select(BoardRow).where(
+                    BoardRow.owner_id == principal.id, BoardRow.cause == asked.cause
+                )
+            )
+            if known is None:
+                agents = [await _own(session, principal, name) for name in asked.agents]
+                joiner = None if asked.join is None else await _own(session, principal, asked.join)
+                _check(asked, agents)
+                await _check_room(session, principal)
+                known = await _put_up(session, caller, asked, agents, joiner)
+            return await _shown(session, known)
+
+    async def get(self, principal: Principal, board: str = "") -> Board:
+        """Return a board by its id, or the newest.
+
+        Raises:
+            NotFound: when there is none that the principal may see.
+        """
+        query = select(BoardRow).order_by(BoardRow.created_at.desc()).limit(1)
+        if board:
+            query = query.where((BoardRow.id == board) | (BoardRow.job_id == board))
+        if not principal.can(ADMIN):
+            query = query.where(BoardRow.owner_id == principal.id)
+        async with self._parts.db.session() as session:
+            row = await session.scalar(query)
+            if row is None:
+                raise NotFound("There is no such board", hint="Give a task to agents first.")
+            return await _shown(session, row)
+
+    async def cancel(self, principal: Principal, board: str) -> int:
+        """End a board and stop who is at work on it; return how many those are."""
+        known = await self.get(principal, board)
+        async with self._parts.db.session() as session:
+            row = await session.get(BoardRow, known.id, with_for_update=True)
+            if row is None or row.state != "open":
+                return 0
+            stopped = await self._give_up(session, await _members(session, row.id))
+            await self._end(session, row, "cancelled", f"{principal.name} stopped it.")
+        return stopped
+
+    async def move_on(self) -> int:
+        """Take every open board its next step; return how many are open."""
+        query = select(BoardRow.id).where(BoardRow.state == "open").order_by(BoardRow.created_at)
+        async with self._parts.db.session() as session:
+            ids = list(await session.scalars(query.limit(200)))
+        for board_id in ids:
+            await self._move(board_id)
+        return len(ids)
+
+    async def prune(self) -> None:
+        """Forget boards of long ago."""
+        old = func.clock_timestamp() - BoardRow.created_at > _KEPT
+        async with self._parts.db.session() as session:
+            await session.execute(delete(BoardRow).where(old, BoardRow.state != "open"))
+
+    async def _move(self, board_id: str) -> None:
+        async with self._parts.db.session() as session:
+            query = select(BoardRow).where(BoardRow.id == board_id, BoardRow.state == "open")
+            board = await session.scalar(query.with_for_update(skip_locked=True))
+            if board is None:
+                return
+            members = await _members(session, board.id)
+            changed = await _look(session, members)
+            if await self._is_given_up(session, board):
+                await self._give_up(session, members)
+                await self._end(session, board, "cancelled", "Its job ended without it.")
+                return
+            move = await _next(session, board, members)
+            await self._do(session, board, members, move)
+            if changed or move.start or move.join:
+                await self._announce(session, board)
+
+    async def _do(
+        self, session: AsyncSession, board: BoardRow, members: list[BoardMemberRow], move: Move
+    ) -> None:
+        if move.give_up_rest:
+            await self._give_up(session, [each for each in members if not each.joins or move.end])
+        for at in move.start:
+            await self._start(session, board, members, members[at])
+        if move.join:
+            await self._start(session, board, members, members[-1])
+        if move.end:
+            await self._end(session, board, move.end, move.why)
+
+    async def _start(
+        self,
+        session: AsyncSession,
+        board: BoardRow,
+        members: Sequence[BoardMemberRow],
+        member: BoardMemberRow,
+    ) -> None:
+        """Put a member's run in line; whatever forbids it is what the board says of it."""
+        agent = await session.get(AgentRow, member.agent_id, with_for_update=True)
+        if agent is None:
+            member.state, member.problem = "skipped", "There is no such agent any more."
+            return
+        wanted = Wanted(
+            cause=f"board:{board.id}:{member.position}",
+            started_by=f"{board.owner_name}, with others",
+            task=board.task,
+            labels=frozenset(map(Label, board.labels)),
+            handed=_handed(board, members, member),
+            within=Frozen.model_validate(board.within),
+        )
+        try:
+            run = await self._runs.asked(session, agent, wanted)
+        except NebulaError as error:
+            member.state, member.problem = "skipped", str(error)
+            return
+        member.run_id, member.state = run.id, run.state
+
+    async def _give_up(self, session: AsyncSession, members: Sequence[BoardMemberRow]) -> int:
+        """Stop who is at work and take back who has not begun."""
+        stopped = 0
+        for member in members:
+            if member.run_id is not None and member.state in OPEN:
+                run = await session.get(AgentRunRow, member.run_id, with_for_update=True)
+                stopped += run is not None and await stop_run(session, self._parts, run)
+                member.state = LATE
+            elif member.state == NOT_YET:
+                member.state = "skipped"
+        return stopped
+
+    async def _is_given_up(self, session: AsyncSession, board: BoardRow) -> bool:
+        """Say whether the job that followed a board has ended before it."""
+        if board.job_id is None:
+            return False
+        job = await session.get(JobRow, board.job_id)
+        return job is None or job.cancel_requested or JobState(job.state).ended
+
+    async def _end(self, session: AsyncSession, board: BoardRow, state: str, why: str) -> None:
+        board.state, board.outcome, board.ended_at = state, why, await database_now(session)
+        await self._announce(session, board)
+
+    async def _announce(self, session: AsyncSession, board: BoardRow) -> None:
+        """Tell on the board's stream that it has changed, in the same transaction."""
+        await session.flush()
+        data = {"board": board.id, "state": board.state}
+        await self._parts.events.publish(
+            f"board:{board.id}", "board.changed", data, board.owner_id, session=session
+        )
+
+
+async def _own(session: AsyncSession, principal: Principal, agent: str) -> AgentRow:
+    row = await found(session, principal, agent)
+    if row.owner_id != principal.id:
+        raise PermissionDenied(
+            f"{row.name} acts for {row.owner_name}; a task is given to one's own agents."
+        )
+    return row
+
+
+def _check(asked: Asked, agents: Sequence[AgentRow]) -> None:
+    ids = [agent.id for agent in agents]
+    if len(set(ids)) < len(ids):
+        raise InvalidInput("An agent is named twice", hint="Name each agent once.")
+    if asked.at_least is not None and asked.at_least > len(ids):
+        raise InvalidInput(f"There are {len(ids)} agents, so {asked.at_least} cannot succeed")
+
+
+async def _check_room(session: AsyncSession, principal: Principal) -> None:
+    mine = select(func.count()).select_from(BoardRow).where(BoardRow.owner_id == principal.id)
+    if int(await session.scalar(mine.where(BoardRow.state == "open")) or 0) >= MOST_OPEN:
+        raise Conflict(
+            f"{MOST_OPEN} tasks of yours are with agents already", hint="Stop one or wait."
+        )
+
+
+async def _put_up(
+    session: AsyncSession,
+    caller: Caller,
+    asked: Asked,
+    agents: Sequence[AgentRow],
+    joiner: AgentRow | None,
+) -> BoardRow:
+    principal = caller.principal
+    if joiner is not None and joiner.id in {agent.id for agent in agents}:
+        raise InvalidInput(f"{joiner.name} cannot join its own report", hint="Name another agent.")
+    board = BoardRow(
+        id=new_id("brd"),
+        owner_id=principal.id,
+        owner_name=principal.name,
+        cause=asked.cause,
+        job_id=asked.job_id,
+        task=hide(asked.task),
+        mode=asked.mode,
+        at_least=asked.at_least or len(agents),
+        wait=asked.wait,
+        labels=sorted(caller.labels),
+        within=frozen_of(principal, EVERYTHING).model_dump(mode="json"),
+        deadline=await database_now(session) + timedelta(minutes=asked.minutes),
+    )
+    session.add(board)
+    await session.flush()
+    everyone = [*agents, *([] if joiner is None else [joiner])]
+    for position, agent in enumerate(everyone):
+        session.add(
+            BoardMemberRow(
+                board_id=board.id,
+                position=position,
+                joins=agent is joiner,
+                agent_id=agent.id,
+                agent=agent.name,
+            )
+        )
+    await session.flush()
+    await session.refresh(board)
+    return board
+
+
+async def _members(session: AsyncSession, board_id: str) -> list[BoardMemberRow]:
+    query = select(BoardMemberRow).where(BoardMemberRow.board_id == board_id)
+    return list(await session.scalars(query.order_by(BoardMemberRow.position)))
+
+
+async def _look(session: AsyncSession, members: Sequence[BoardMemberRow]) -> bool:
+    """Write onto the board how its members' runs are; say whether anything changed."""
+    changed = False
+    for member in members:
+        if member.run_id is None or member.state not in OPEN:
+            continue
+        run = await session.get(AgentRunRow, member.run_id)
+        if run is None:
+            member.state, member.problem, changed = "cancelled", "Its run is gone.", True
+            continue
+        changed |= member.state != run.state
+        for name in ("state", "session_id", "report", "problem", "labels", "seconds", "tokens"):
+            setattr(member, name, getattr(run, name))
+    return changed
+
+
+async def _next(session: AsyncSession, board: BoardRow, members: Sequence[BoardMemberRow]) -> Move:
+    working = [member.state for member in members if not member.joins]
+    joiner = next((member.state for member in members if member.joins), None)
+    over = await database_now(session) >= board.deadline
+    rule = Rule(board.mode == "chain", board.at_least, board.wait)
+    return next_move(rule, working, joiner, over=over)
+
+
+def _handed(
+    board: BoardRow, members: Sequence[BoardMemberRow], member: BoardMemberRow
+) -> list[Handed]:
+    """Return what a member begins with: the reports before it, for the joiner also why one lacks."""
+    if not member.joins and board.mode != "chain":
+        return []
+    before = [each for each in members if each.position < member.position]
+    return [
+        Handed(
+            agent=each.agent,
+            state=each.state,
+            text=(each.report if each.state == "done" else each.problem)[:_LONGEST_REPORT],
+            labels=[Label(label) for label in each.labels],
+        )
+        for each in before
+        if member.joins or each.state == "done"
+    ]
+
+
+async def _shown(session: AsyncSession, row: BoardRow) -> Board:
+    members = await _members(session, row.id)
+    kept = {name: getattr(row, name) for name in Board.model_fields if hasattr(row, name)}
+    kept["members"] = [Member.model_validate(each, from_attributes=True) for each in members]
+    return Board.model_validate(kept)
