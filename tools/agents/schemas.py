@@ -6,11 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-<<<<<<< HEAD
 from nebula.events.triggers import Trigger
-=======
 from nebula.policy.labels import Label
->>>>>>> b658518 (feat(agents): a task given to several agents, with a board of their reports)
 from nebula.tool.render import escape
 from nebula.tool.result import Block, Markdown, Result, Table
 from tools.agents.spec import Limits
