@@ -19,7 +19,7 @@ from nebula.secrets.redact import hide
 from tools.agents import rights
 from tools.agents.models import AgentRow, AgentRunRow
 from tools.agents.schemas import Agent
-from tools.agents.spec import Spec
+from tools.agents.spec import Spec, with_reader
 
 if TYPE_CHECKING:
     from nebula.app import Parts
@@ -96,7 +96,7 @@ class Agents:
             spec = changed(_spec_of(row), changes)
             if "trigger" in changes:
                 row.heard = await self._heard(spec.trigger)
-            if {"features", "tools"} & set(changes):
+            if {"features", "tools"} & set(changes) or spec.tools != row.tools:
                 kept = rights.checked(parts, owner, spec.features, spec.tools)
                 row.rights = kept.model_dump(mode="json")
             if "purpose" in changes:
@@ -240,7 +240,7 @@ def spec_of(values: Mapping[str, Any]) -> Spec:
         raise InvalidInput(f"This is no agent: {said}", fields=fields) from error
     if spec.trigger is not None:
         source_of(spec.trigger)
-    return spec
+    return with_reader(spec)
 
 
 def changed(spec: Spec, changes: Mapping[str, Any]) -> Spec:

@@ -5,11 +5,14 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from nebula.events.triggers import Trigger
+from nebula.events.triggers import WEBHOOK, Trigger
 
 NAME = r"^[a-z][a-z0-9-]{1,39}$"
 LONGEST_PURPOSE = 2_000
 """Characters; longer text would vouch for nothing that it names."""
+
+READS_WEBHOOKS = "webhooks_read"
+"""What an agent that a webhook starts reads the delivery with."""
 
 
 class Limits(BaseModel):
@@ -46,3 +49,12 @@ class Spec(BaseModel):
     trigger: Trigger | None = None
     report_to: str | None = None
     report_when: Literal["always", "news", "problems"] = "always"
+
+
+def with_reader(spec: Spec) -> Spec:
+    """Return an agent that can read what started it: of a delivery it is told the id alone."""
+    if spec.trigger is None or spec.trigger.event != WEBHOOK:
+        return spec
+    if "webhooks" in spec.features or READS_WEBHOOKS in spec.tools:
+        return spec
+    return spec.model_copy(update={"tools": [*spec.tools, READS_WEBHOOKS]})
