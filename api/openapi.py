@@ -45,7 +45,6 @@ _OPEN = frozenset(
         "/api/auth/sign-in",
         "/api/auth/link/{token}",
         "/api/nodes/join",
-        "/api/hooks/{hook}",
     }
 )
 

@@ -18,7 +18,6 @@ from api import (
     conversations,
     events,
     health,
-    hooks,
     jobs,
     metrics,
     nodes,
@@ -103,7 +102,6 @@ def _api(registry: Registry) -> FastAPI:
         conversations.router,
         chat.router,
         events.router,
-        hooks.router,
         jobs.router,
         nodes.router,
     ):

@@ -58,13 +58,14 @@ def mount_chat(server: "FastAPI", settings: Settings) -> None:
     from starlette.routing import Mount
 
     from ui import sign_in
-    from ui.chat import door, jobs, panel, shell
+    from ui.chat import agents, door, jobs, panel, shell
     from ui.chat.gate import Gate
 
     door.open_to(server)
     server.include_router(sign_in.router)
     server.include_router(panel.router)
     server.include_router(jobs.router)
+    server.include_router(agents.router)
     page_policy = shell.install()
     mount_chainlit(server, str(Path(__file__).with_name("web.py")), path="/")
     mount = server.router.routes[-1]

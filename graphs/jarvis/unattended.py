@@ -111,7 +111,7 @@ class Unattended:
                 # What came by way of outside text vouches for nothing.
                 typed="" if tainted(own_labels) else own,
                 errand=errand_of(start),
-                begin=beginning(run.id),
+                begin=beginning(self._app.parts.events, agent, run),
             )
         except Conflict:
             return  # another process has begun it, or it was switched off meanwhile

@@ -5,6 +5,8 @@ from sqlalchemy import text
 from memory.turns import Begun, Turn
 from nebula.db.bare import Statements
 from nebula.errors import Conflict
+from nebula.events.bus import Events
+from tools.agents.models import AgentRow, AgentRunRow
 
 # The agent's row is locked first, so that two of its runs cannot begin at once.
 _LOCK = text(
@@ -19,7 +21,7 @@ _BEGIN = text(
 )
 
 
-def beginning(run_id: str) -> Begun:
+def beginning(events: Events, agent: AgentRow, run: AgentRunRow) -> Begun:
     """Return what takes a run up within the transaction that begins its turn.
 
     It raises Conflict when the run has begun elsewhere, so that nothing of the turn is left.
@@ -27,10 +29,12 @@ def beginning(run_id: str) -> Begun:
 
     async def take_up(db: Statements, turn: Turn) -> None:
         begun = None
-        if await db.scalar(_LOCK, {"run": run_id}) is not None:
-            values = {"run": run_id, "turn": turn.id, "session": turn.session_id}
+        if await db.scalar(_LOCK, {"run": run.id}) is not None:
+            values = {"run": run.id, "turn": turn.id, "session": turn.session_id}
             begun = await db.scalar(_BEGIN, values)
         if begun is None:
             raise Conflict("This run has begun already, or may not begin.")
+        data = {"run": run.id, "agent": agent.name, "state": "running", "session": turn.session_id}
+        await events.publish(f"agent:{agent.id}", "agent.run", data, agent.owner_id, session=db)
 
     return take_up

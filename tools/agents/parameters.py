@@ -31,10 +31,7 @@ CronText = Annotated[
 Zone = Annotated[str, Field(max_length=60, description="Time zone, e.g. Europe/Berlin")]
 OnEvent = Annotated[
     str | None,
-    Field(
-        max_length=60,
-        description="Event that starts it: job.changed, services.health_changed, webhook.received",
-    ),
+    Field(max_length=60, description="Event that starts it: job.changed, services.health_changed"),
 ]
 Where = Annotated[
     dict[str, str],

@@ -1,8 +1,9 @@
 """Where an agent may report to."""
 
-from nebula.errors import InvalidInput, PermissionDenied
+from nebula.errors import PermissionDenied
 from nebula.near import near
 from nebula.tool.context import Context
+from tools.agents.spec import at_field
 from tools.notify.schemas import ChannelList
 
 
@@ -17,5 +18,5 @@ async def checked_place(ctx: Context, name: str | None) -> str | None:
     known = {channel.name.casefold(): channel.name for channel in listed.channels}
     if name.casefold() not in known:
         hint = near(name, known.values()) or "Add one with /notify_set_channel first."
-        raise InvalidInput(f"There is no notification channel {name!r}", hint=hint)
+        raise at_field("report_to", f"There is no notification channel {name!r}", hint)
     return known[name.casefold()]

@@ -12,6 +12,7 @@ from nebula.near import near
 from nebula.policy.ask import Verdict
 from nebula.tool.definition import AnyTool, Audience
 from tools.agents.models import AgentRow
+from tools.agents.spec import at_field
 
 if TYPE_CHECKING:
     from nebula.app import Parts
@@ -57,10 +58,8 @@ def checked(
         PermissionDenied: when its owner may not use it by themselves, unattended.
     """
     if not features and not tools:
-        raise InvalidInput(
-            "Say which features or tools it may use",
-            hint=near("", _features_of(parts)),
-        )
+        said = "Say which features or tools it may use"
+        raise at_field("features", said, near("", _features_of(parts)))
     named = [_tool(parts, owner, name) for name in tools]
     for feature in features:
         _check_feature(parts, owner, feature)
@@ -77,7 +76,7 @@ def _check_feature(parts: "Parts", owner: Principal, feature: str) -> None:
     if feature == _OWN:
         raise InvalidInput("An agent does not make or change agents")
     if feature not in known:
-        raise InvalidInput(f"There is no feature {feature!r}", hint=near(feature, known))
+        raise at_field("features", f"There is no feature {feature!r}", near(feature, known))
     mine = (tool for tool in parts.registry if tool.feature == feature)
     if not any(_why_not(parts, owner, tool) == "" for tool in mine):
         raise PermissionDenied(f"You may use nothing of {feature} by a schedule.")
@@ -88,7 +87,7 @@ def _tool(parts: "Parts", owner: Principal, name: str) -> AnyTool:
         known = [tool.name for tool in parts.registry]
         close = get_close_matches(name, known, n=3, cutoff=0.5)
         hint = f"Did you mean {' or '.join(close)}?" if close else "List the tools to see them."
-        raise InvalidInput(f"There is no tool {name!r}", hint=hint)
+        raise at_field("tools", f"There is no tool {name!r}", hint)
     tool = parts.registry.get(name)
     if tool.feature == _OWN:
         raise InvalidInput("An agent does not make or change agents")

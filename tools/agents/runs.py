@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from nebula.auth.frozen import Frozen
 from nebula.auth.principal import Principal
 from nebula.auth.tokens import new_id
-from nebula.errors import Conflict
+from nebula.errors import Conflict, NotFound
 from nebula.jobs.schedules.service import database_now
 from nebula.policy.labels import Label
 from nebula.secrets.redact import hide
@@ -22,6 +22,7 @@ from tools.agents.models import AgentRow, AgentRunRow
 from tools.agents.pacing import Present, refusal
 from tools.agents.schemas import Handed, Run
 from tools.agents.service import ADMIN, found
+from tools.agents.showing import shown_run
 from tools.agents.spec import Limits
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Runs:
         """
         async with self._parts.db.session() as session:
             row = await found(session, principal, agent, lock=True)
-            return shown(row, await self.asked(session, row, wanted))
+            return shown_run(row.name, await self.asked(session, row, wanted))
 
     async def asked(self, session: AsyncSession, agent: AgentRow, wanted: Wanted) -> AgentRunRow:
         """Put a run in line within a transaction that has locked the agent's row."""
@@ -137,7 +138,7 @@ class Runs:
         agent: str | None = None,
         state: str | None = None,
         limit: int = 20,
-    ) -> list[Run]:
+    ) -> Sequence[Run]:
         """List runs, newest first: of one agent, or of all that the principal may see."""
         query = select(AgentRow, AgentRunRow).join(AgentRunRow, AgentRunRow.agent_id == AgentRow.id)
         async with self._parts.db.session() as session:
@@ -148,7 +149,21 @@ class Runs:
             if state is not None:
                 query = query.where(AgentRunRow.state == state)
             newest = query.order_by(AgentRunRow.created_at.desc()).limit(limit)
-            return [shown(*row) for row in (await session.execute(newest)).all()]
+            return await _shown(
+                session, [(row[0], row[1]) for row in await session.execute(newest)]
+            )
+
+    async def get(self, principal: Principal, run_id: str) -> Run:
+        """Return a run by its id; raises NotFound also when it is somebody else's."""
+        query = select(AgentRow, AgentRunRow).join(AgentRunRow, AgentRunRow.agent_id == AgentRow.id)
+        query = query.where(AgentRunRow.id == run_id)
+        if not principal.can(ADMIN):
+            query = query.where(AgentRow.owner_id == principal.id)
+        async with self._parts.db.session() as session:
+            one = (await session.execute(query)).first()
+            if one is None:
+                raise NotFound(f"There is no run {run_id!r}")
+            return (await _shown(session, [(one[0], one[1])]))[0]
 
     async def startable(self, limit: int = 8) -> Sequence[Start]:
         """Return the runs that can begin now: the oldest of each agent that does nothing else."""
@@ -180,6 +195,7 @@ class Runs:
             agent, run = await session.get(AgentRow, ids[0]), await session.get(AgentRunRow, ids[1])
             assert agent is not None
             assert run is not None
+            await self.announce(session, agent, run)
             return await _start(session, agent, run)
 
     async def working(self) -> Mapping[str, str]:
@@ -205,10 +221,23 @@ class Runs:
         await self._parts.events.publish(stream, "agent.run", data, agent.owner_id, session=session)
 
 
-def shown(agent: AgentRow, run: AgentRunRow) -> Run:
-    """Return a row as its owner sees it."""
-    kept = {name: getattr(run, name) for name in Run.model_fields if hasattr(run, name)}
-    return Run.model_validate({**kept, "agent": agent.name})
+async def _shown(
+    session: AsyncSession, rows: Sequence[tuple[AgentRow, AgentRunRow]]
+) -> Sequence[Run]:
+    """Return runs as their owner sees them, with what they have cost."""
+    sessions = [run.session_id for _, run in rows if run.session_id is not None]
+    spent = (
+        select(ToolCall.session_id, func.sum(ToolCall.cost))
+        .where(ToolCall.session_id.in_(sessions), ToolCall.cost.is_not(None))
+        .group_by(ToolCall.session_id)
+    )
+    costs = {row[0]: Decimal(row[1] or 0) for row in await session.execute(spent)}
+    return [
+        shown_run(agent.name, run).model_copy(
+            update={"money": costs.get(run.session_id or "", Decimal(0))}
+        )
+        for agent, run in rows
+    ]
 
 
 async def _present(session: AsyncSession, agent: AgentRow) -> Present:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
@@ -9,7 +10,7 @@ from pydantic import BaseModel, Field
 from nebula.events.triggers import Trigger
 from nebula.policy.labels import Label
 from nebula.tool.render import escape
-from nebula.tool.result import Block, Markdown, Result, Table
+from nebula.tool.result import Block, Live, Markdown, Result, Table
 from tools.agents.spec import Limits
 
 RunState = Literal[
@@ -17,11 +18,31 @@ RunState = Literal[
 ]
 
 
+class LastRun(BaseModel):
+    """An agent's latest run in short; what it said is with its runs."""
+
+    id: str
+    state: RunState
+    dry_run: bool
+    session_id: str | None
+    created_at: datetime
+    ended_at: datetime | None
+
+
+class Used(BaseModel):
+    """What an agent has used in 24 hours."""
+
+    runs: int = 0
+    tokens: int = 0
+    money: Decimal = Decimal(0)
+
+
 class Agent(BaseModel):
     """An agent as its owner sees it."""
 
     id: str
     name: str
+    owner_id: str
     owner_name: str
     purpose: str
     features: list[str]
@@ -32,7 +53,14 @@ class Agent(BaseModel):
     when: str
     """In words: its cron expression with zone, its event, or that it is started by hand."""
     trigger: Trigger | None
+    cron: str | None = None
+    timezone: str = "UTC"
+    every_minutes: int | None = None
     next_run_at: datetime | None = None
+    next_runs: list[datetime] = Field(default_factory=list)
+    """The next times of its schedule, up to three; none while it is switched off."""
+    last_run: LastRun | None = None
+    used: Used = Used()
     report_to: str | None
     report_when: str
     rights: list[str]
@@ -60,11 +88,11 @@ class AgentList(Result):
     ready: list[ReadyAgent] = Field(default_factory=list)
 
     def render(self) -> Sequence[Block]:
-        """Show one table of each."""
+        """Show one table of each, or the list that keeps itself up to date."""
         blocks: list[Block] = [
             Table(
                 title="Agents",
-                columns=["Agent", "State", "When", "Next", "May use", "Reports to"],
+                columns=["Agent", "State", "When", "Next", "Last run", "May use", "Reports to"],
                 rows=[_agent_row(agent) for agent in self.agents],
             )
             if self.agents
@@ -75,7 +103,36 @@ class AgentList(Result):
             blocks.append(
                 Table(title="Ready-made", columns=["Agent", "When", "Purpose"], rows=rows)
             )
-        return blocks
+        on = sum(agent.enabled for agent in self.agents)
+        said = f"{len(self.agents)} agents, {on} of them switched on." if self.agents else ""
+        return [Live(view="agents", text=said or "There are no agents yet.", blocks=blocks)]
+
+
+class AgentShown(Result):
+    """One agent, whole."""
+
+    agent: Agent
+
+    def render(self) -> Sequence[Block]:
+        """Show what it is, may do and has done lately."""
+        agent = self.agent
+        return [Live(view="agent", of=agent.id, blocks=[Markdown(text=_card(agent))])]
+
+
+class AgentForm(Result):
+    """The form in which an agent is made or changed, for doors that have one."""
+
+    agent: Agent | None
+
+    def render(self) -> Sequence[Block]:
+        """Show the form, or say how to do without."""
+        if self.agent is None:
+            way = "/agents_create name=… purpose=… features=[…] cron=… timezone=…"
+        else:
+            way = f"/agents_update agent={self.agent.name} purpose=… limits=…"
+        said = f"Say what it shall do and when, or be exact: `{way}`"
+        of = "" if self.agent is None else self.agent.id
+        return [Live(view="agent-form", of=of, blocks=[Markdown(text=said)])]
 
 
 class AgentChange(Result):
@@ -87,15 +144,9 @@ class AgentChange(Result):
     def render(self) -> Sequence[Block]:
         """Say it, with what the agent is and may do."""
         agent = self.agent
-        may = ", ".join([*agent.features, *agent.tools])
-        lines = [
-            f"The agent **{escape(agent.name)}** {escape(self.done)}.",
-            f"- Purpose: {escape(agent.purpose)}",
-            f"- When: {escape(agent.when)}",
-            f"- May use: {escape(may)}",
-            f"- Reports to: {escape(agent.report_to or 'its conversation')}",
-        ]
-        return [Markdown(text="\n".join(lines))]
+        said = f"The agent **{escape(agent.name)}** {escape(self.done)}."
+        card = Markdown(text=f"{said}\n{_card(agent)}")
+        return [Live(view="agent", of=agent.id, text=said, blocks=[card])]
 
 
 class AgentDeleted(Result):
@@ -132,6 +183,7 @@ class Run(BaseModel):
     """One run of an agent."""
 
     id: str
+    agent_id: str
     agent: str
     state: RunState
     started_by: str
@@ -144,6 +196,8 @@ class Run(BaseModel):
     seconds: float
     model_calls: int
     tokens: int
+    money: Decimal = Decimal(0)
+    """What its calls have cost, in the operator's currency."""
     did: list[Effect]
     report: str
     problem: str
@@ -163,18 +217,24 @@ class RunHandle(Result):
             return [Markdown(text=f"**{name}** was not started: {escape(run.problem)}")]
         kind = "A dry run" if run.dry_run else "A run"
         said = f"{kind} of **{name}** is {run.state} ({escape(run.id)})."
-        return [Markdown(text=f"{said} Its conversation is in your list; say `agent runs`.")]
+        where = Markdown(text=f"{said} Its conversation is in your list; say `agent runs`.")
+        return [Live(view="agent-runs", of=run.id, blocks=[where])]
 
 
 class RunList(Result):
     """Runs, newest first."""
 
     runs: list[Run]
+    agent: str = ""
+    """The id of the agent whose runs these are; empty for all."""
 
     def render(self) -> Sequence[Block]:
         """Show a table, and the whole report when there is one run only."""
         if not self.runs:
             return [Markdown(text="There are no runs.")]
+        return [Live(view="agent-runs", of=self.agent, blocks=self._blocks())]
+
+    def _blocks(self) -> list[Block]:
         columns = ["Agent", "State", "Started", "By", "Took", "Tokens", "Did", "Report"]
         blocks: list[Block] = [
             Table(title="Runs", columns=columns, rows=[_run_row(run) for run in self.runs])
@@ -190,7 +250,26 @@ def _agent_row(agent: Agent) -> list[str]:
         state = f"on, {agent.failures} failed"
     coming = agent.next_run_at.strftime("%Y-%m-%d %H:%M UTC") if agent.next_run_at else "–"
     may = ", ".join([*agent.features, *agent.tools])
-    return [agent.name, state, agent.when, coming, may, agent.report_to or "–"]
+    last = agent.last_run.state if agent.last_run else "–"
+    return [agent.name, state, agent.when, coming, last, may, agent.report_to or "–"]
+
+
+def _card(agent: Agent) -> str:
+    may = ", ".join([*agent.features, *agent.tools])
+    times = ", ".join(f"{each:%Y-%m-%d %H:%M} UTC" for each in agent.next_runs)
+    last = agent.last_run
+    used, limits = agent.used, agent.limits
+    lines = [
+        f"- Purpose: {escape(agent.purpose)}",
+        f"- When: {escape(agent.when)}",
+        *([f"- Next: {times}"] if times else []),
+        *([] if agent.enabled else [f"- Switched off: {escape(agent.stopped_because)}"]),
+        f"- May use: {escape(may)}",
+        f"- Used in 24 hours: {used.runs} of {limits.runs_per_day} runs, {used.tokens:,} tokens",
+        *([f"- Last run: {last.state}"] if last else []),
+        f"- Reports to: {escape(agent.report_to or 'its conversation')}",
+    ]
+    return "\n".join(lines)
 
 
 def _run_row(run: Run) -> list[str]:

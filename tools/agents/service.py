@@ -1,6 +1,6 @@
 """Agents as their owner makes, changes and ends them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -19,7 +19,8 @@ from nebula.secrets.redact import hide
 from tools.agents import rights
 from tools.agents.models import AgentRow, AgentRunRow
 from tools.agents.schemas import Agent
-from tools.agents.spec import Spec, with_reader
+from tools.agents.showing import shown_agents
+from tools.agents.spec import Spec, at_field
 
 if TYPE_CHECKING:
     from nebula.app import Parts
@@ -66,6 +67,7 @@ class Agents:
                 session.add(row)
                 await session.flush()
                 await session.refresh(row)
+                await self._announce(session, row)
         except NebulaError:
             if row.schedule_id is not None:
                 await _unscheduled(self._parts, row.schedule_id, owner)
@@ -79,7 +81,21 @@ class Agents:
             query = query.where(AgentRow.owner_id == principal.id)
         async with self._parts.db.session() as session:
             rows = list(await session.scalars(query))
-        return [await self._shown(row) for row in rows]
+        return await shown_agents(self._parts, rows)
+
+    async def ids(self, principal: Principal, most: int) -> Sequence[str]:
+        """Return the ids of the agents that somebody sees, the newest of them first."""
+        query = select(AgentRow.id).order_by(AgentRow.created_at.desc()).limit(most)
+        if not principal.can(ADMIN):
+            query = query.where(AgentRow.owner_id == principal.id)
+        async with self._parts.db.session() as session:
+            return list(await session.scalars(query))
+
+    async def get(self, principal: Principal, agent: str) -> Agent:
+        """Return an agent by its name or id; raises NotFound."""
+        async with self._parts.db.session() as session:
+            row = await found(session, principal, agent)
+        return await self._shown(row)
 
     async def update(self, caller: Caller, agent: str, changes: Mapping[str, Any]) -> Agent:
         """Change what is given; a change of what it may use freezes its rights anew.
@@ -96,7 +112,7 @@ class Agents:
             spec = changed(_spec_of(row), changes)
             if "trigger" in changes:
                 row.heard = await self._heard(spec.trigger)
-            if {"features", "tools"} & set(changes) or spec.tools != row.tools:
+            if {"features", "tools"} & set(changes):
                 kept = rights.checked(parts, owner, spec.features, spec.tools)
                 row.rights = kept.model_dump(mode="json")
             if "purpose" in changes:
@@ -107,6 +123,7 @@ class Agents:
                 setattr(row, name, value)
             await session.flush()
             await session.refresh(row)
+            await self._announce(session, row)
         return await self._shown(row)
 
     async def switch(self, caller: Caller, agent: str, *, on: bool, why: str = "") -> Agent:
@@ -130,6 +147,8 @@ class Agents:
             else:
                 owner = _owning(row, caller.principal)
                 await schedules.pause(row.schedule_id, owner, row.stopped_because)
+        async with self._parts.db.session() as session:
+            await self._announce(session, row)
         return await self._shown(row)
 
     async def schedule(
@@ -150,6 +169,8 @@ class Agents:
             await _unscheduled(parts, before, owner)
         if made is not None and not row.enabled:
             await parts.schedules.pause(made.id, owner, row.stopped_because)
+        async with parts.db.session() as session:
+            await self._announce(session, row)
         return await self._shown(row)
 
     async def delete(self, caller: Caller, agent: str) -> tuple[str, int]:
@@ -161,6 +182,7 @@ class Agents:
                 select(func.count()).select_from(AgentRunRow).where(AgentRunRow.agent_id == row.id)
             )
             await session.delete(row)
+            await self._announce(session, row)
         if row.schedule_id is not None:
             await _unscheduled(self._parts, row.schedule_id, _owning(row, caller.principal))
         return row.name, int(runs or 0)
@@ -182,18 +204,20 @@ class Agents:
         return 0 if trigger is None else await self._parts.events.last(source_of(trigger).stream)
 
     async def _shown(self, row: AgentRow) -> Agent:
-        trigger, schedule = _trigger_of(row), None
-        if row.schedule_id is not None:
-            try:
-                schedule = await self._parts.schedules.get(row.schedule_id, rights.acting(row))
-            except NotFound:
-                schedule = None
-        kept = {name: getattr(row, name) for name in Agent.model_fields if hasattr(row, name)}
-        kept["rights"] = rights.of_row(row.rights)
-        kept["trigger"] = trigger
-        ticks = row.enabled and schedule is not None and schedule.enabled
-        coming = schedule.next_fire_at if ticks and schedule is not None else None
-        return Agent(**kept, when=_when(trigger, schedule), next_run_at=coming)
+        return (await shown_agents(self._parts, [row]))[0]
+
+    async def _announce(self, session: AsyncSession, row: AgentRow) -> None:
+        """Tell on the owner's pages that an agent is another now, or is gone."""
+        data = {"id": row.id, "agent": row.name}
+        stream = changes_of(row.owner_id)
+        await self._parts.events.publish(
+            stream, "agent.changed", data, row.owner_id, session=session
+        )
+
+
+def changes_of(owner_id: str) -> str:
+    """Return the stream that tells which agents of an owner were made, changed or deleted."""
+    return f"agents:{owner_id}"
 
 
 async def found(
@@ -239,8 +263,11 @@ def spec_of(values: Mapping[str, Any]) -> Spec:
         said = "; ".join(f"{each['field']}: {each['problem']}" for each in fields)
         raise InvalidInput(f"This is no agent: {said}", fields=fields) from error
     if spec.trigger is not None:
-        source_of(spec.trigger)
-    return with_reader(spec)
+        try:
+            source_of(spec.trigger)
+        except InvalidInput as error:
+            raise at_field("trigger", str(error), error.hint) from error
+    return spec
 
 
 def changed(spec: Spec, changes: Mapping[str, Any]) -> Spec:
@@ -257,7 +284,9 @@ def cron_of(expression: str, timezone: str) -> Cron:
     except ValidationError as error:
         said = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
         hint = "Five fields: minute, hour, day of the month, month, day of the week."
-        raise InvalidInput(f"The schedule: {said}", hint=hint) from error
+        field = str(error.errors()[0]["loc"][0])
+        field = "timezone" if field == "timezone" else "cron"
+        raise at_field(field, f"The schedule: {said}", hint) from error
 
 
 def _columns(spec: Spec) -> dict[str, Any]:
@@ -271,23 +300,6 @@ def _spec_of(row: AgentRow) -> Spec:
 
 def _trigger_of(row: AgentRow) -> Trigger | None:
     return None if row.trigger is None else Trigger.model_validate(row.trigger)
-
-
-def _when(trigger: Trigger | None, schedule: Schedule | None) -> str:
-    said = []
-    match schedule.timing if schedule is not None else None:
-        case Cron(expression=expression, timezone=timezone):
-            said.append(f"{expression} ({timezone})")
-        case Every(seconds=seconds):
-            said.append(f"every {seconds / 60:g} minutes")
-        case Once(at=at):
-            said.append(f"once at {at:%Y-%m-%d %H:%M} UTC")
-        case None:
-            pass
-    if trigger is not None:
-        where = ", ".join(f"{name} is {value}" for name, value in trigger.where.items())
-        said.append(f"on {trigger.event}" + (f" where {where}" if where else ""))
-    return "; ".join(said) or "when it is started"
 
 
 def _check_person(caller: Caller) -> None:

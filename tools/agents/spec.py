@@ -5,14 +5,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from nebula.events.triggers import WEBHOOK, Trigger
+from nebula.errors import InvalidInput
+from nebula.events.triggers import Trigger
 
 NAME = r"^[a-z][a-z0-9-]{1,39}$"
 LONGEST_PURPOSE = 2_000
 """Characters; longer text would vouch for nothing that it names."""
-
-READS_WEBHOOKS = "webhooks_read"
-"""What an agent that a webhook starts reads the delivery with."""
 
 
 class Limits(BaseModel):
@@ -51,10 +49,6 @@ class Spec(BaseModel):
     report_when: Literal["always", "news", "problems"] = "always"
 
 
-def with_reader(spec: Spec) -> Spec:
-    """Return an agent that can read what started it: of a delivery it is told the id alone."""
-    if spec.trigger is None or spec.trigger.event != WEBHOOK:
-        return spec
-    if "webhooks" in spec.features or READS_WEBHOOKS in spec.tools:
-        return spec
-    return spec.model_copy(update={"tools": [*spec.tools, READS_WEBHOOKS]})
+def at_field(field: str, said: str, hint: str = "") -> InvalidInput:
+    """Return the error of one field, which a form shows beside it."""
+    return InvalidInput(said, hint=hint, fields=[{"field": field, "problem": said}])

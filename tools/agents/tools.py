@@ -26,37 +26,13 @@ from tools.agents.parameters import (
     Where,
     Zone,
 )
-from tools.agents.ready import ready_agent, ready_agents
+from tools.agents.ready import ready_agent
 from tools.agents.reporting import checked_place
 from tools.agents.schemas import (
     AgentChange,
     AgentDeleted,
-    AgentList,
-    ReadyAgent,
 )
 from tools.agents.service import Agents, Timing, cron_of, slug, spec_of
-from tools.agents.spec import Spec
-
-
-@tool(
-    effect=Effect.READ,
-    rest="GET /agents",
-    says=[
-        "(list|show) [me] [(all|the|my)] [autonomous] agents",
-        "(which|what) agents (are there|do i have|can i have)",
-    ],
-    examples=[
-        "what runs by itself here?",
-        "which agents are switched on",
-        "what ready-made agents are there",
-    ],
-)
-async def agents_list(ctx: Context) -> AgentList:
-    """List the agents that run by themselves, when they run next, and the ready-made ones."""
-    found = await Agents(ctx.parts).list(ctx.principal)
-    taken = {agent.name for agent in found}
-    ready = [_ready(spec) for name, spec in ready_agents().items() if name not in taken]
-    return AgentList(agents=found, ready=ready)
 
 
 @tool(
@@ -248,17 +224,6 @@ async def agents_schedule(  # noqa: PLR0917 - models pass them by name
     timing = _timing(cron, timezone, every_minutes, at)
     changed = await Agents(ctx.parts).schedule(ctx.caller, agent, timing, missed)
     return AgentChange(agent=changed, done="has no schedule" if timing is None else "is scheduled")
-
-
-def _ready(spec: Spec) -> ReadyAgent:
-    when = spec.cron or (f"on {spec.trigger.event}" if spec.trigger else "when it is started")
-    return ReadyAgent(
-        name=spec.name,
-        purpose=spec.purpose,
-        features=spec.features,
-        tools=spec.tools,
-        when=when,
-    )
 
 
 def _trigger(on_event: str | None, where: dict[str, str]) -> dict[str, Any] | None:

@@ -79,4 +79,5 @@ async def agents_list_runs(
     limit: Annotated[int, Field(ge=1, le=200, description="At most so many, newest first")] = 20,
 ) -> RunList:
     """List runs of agents: state, how long, tokens, what each did, and its report."""
-    return RunList(runs=await Runs(ctx.parts).list(ctx.principal, agent, state, limit))
+    runs = await Runs(ctx.parts).list(ctx.principal, agent, state, limit)
+    return RunList(runs=list(runs), agent=runs[0].agent_id if agent and runs else "")

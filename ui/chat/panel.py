@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
@@ -14,6 +15,8 @@ from nebula.gpu.snapshot import GpuReading, GpuSnapshot, NodeSnapshot
 from nebula.jobs.job import JobState
 from nebula.markup.text import visible_in
 from nebula.tool.approval import Approval
+from tools.agents.schemas import Agent
+from tools.agents.service import Agents
 from ui.chat import beside, door, elements
 
 OPEN = "nebula:panel"
@@ -75,6 +78,17 @@ class JobLine(BaseModel):
     session_id: str | None
 
 
+class AgentLine(BaseModel):
+    """An agent that runs, waits for a person, or was switched off by its failures."""
+
+    id: str
+    name: str
+    state: Literal["running", "queued", "waiting", "off"]
+    said: str
+    owner: str | None
+    session_id: str | None
+
+
 class PanelState(BaseModel):
     """What the panel shows; None where the person may not look."""
 
@@ -83,6 +97,7 @@ class PanelState(BaseModel):
     approvals: list[ApprovalLine] = []
     offers: list[OfferLine] = []
     jobs: list[JobLine] | None = None
+    agents: list[AgentLine] | None = None
     problems: list[str] = []
 
 
@@ -119,6 +134,8 @@ async def _state(principal: Principal) -> PanelState:
     try:
         if principal.can("jobs:read"):
             shown.jobs = await _jobs(principal)
+        if principal.can("agents:read"):
+            shown.agents = await _agents(principal)
         if principal.can("gpu:read"):
             shown.cards = list(_cards(await parts.broker.snapshot()))
         if principal.can("services:read"):
@@ -175,6 +192,31 @@ async def _jobs(principal: Principal) -> list[JobLine]:
         )
         for job in [*running, *reversed(waiting)]
     ]
+
+
+async def _agents(principal: Principal) -> list[AgentLine]:
+    """Return the agents that a person may want to look at now."""
+    found = await Agents(door.app().parts).list(principal)
+    return [line for line in (_agent(one, principal) for one in found) if line is not None]
+
+
+def _agent(one: Agent, principal: Principal) -> AgentLine | None:
+    mine, last = one.owner_id == principal.id, one.last_run
+    state: Literal["running", "queued", "waiting", "off"]
+    if last is not None and last.state in {"running", "queued", "waiting"}:
+        state, said = last.state, "dry run" if last.dry_run else ""
+    elif not one.enabled and one.failures:
+        state, said = "off", one.stopped_because
+    else:
+        return None
+    return AgentLine(
+        id=one.id,
+        name=one.name,
+        state=state,
+        said=said,
+        owner=None if mine else one.owner_name,
+        session_id=last.session_id if last is not None and mine else None,
+    )
 
 
 async def _services() -> list[ServiceLine]:

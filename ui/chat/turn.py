@@ -141,10 +141,12 @@ class Turn:
 
     @show.register
     async def _finished(self, event: MessageEvent) -> None:
-        self._streams.pop(event.message_id, None)
+        streamed = self._streams.pop(event.message_id, None)
         blocks = event.blocks or self._shown.get(event.text.strip(), ())
         text = elements.text_of(blocks) if blocks else event.text
-        await self._screen.step(self._message(event.message_id, text))
+        # A part of the page that was drawn already says it all: no empty message beneath it.
+        if text or streamed or not all(isinstance(block, Live) for block in blocks):
+            await self._screen.step(self._message(event.message_id, text))
         for element in elements.elements_of(blocks, event.message_id):
             await self._screen.element(element)
         for block in blocks:

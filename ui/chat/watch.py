@@ -6,7 +6,7 @@ from typing import Any
 from chainlit.context import context
 from chainlit.session import WebsocketSession
 
-from ui.chat import door, inbox
+from ui.chat import agent_watch, door, inbox
 from ui.chat.signed_out import signed_out
 
 SIGNED_OUT = "nebula:signed-out"
@@ -24,12 +24,16 @@ def start() -> None:
 
 
 async def _watch(page: WebsocketSession) -> None:
-    hearing = asyncio.create_task(inbox.follow(page), name=f"inbox-{page.id}")
+    hearing = [
+        asyncio.create_task(inbox.follow(page), name=f"inbox-{page.id}"),
+        asyncio.create_task(agent_watch.follow(page), name=f"agents-{page.id}"),
+    ]
     try:
         gone = await signed_out(door.me, lambda: WebsocketSession.get_by_id(page.id) is page)
     finally:
-        hearing.cancel()
-        await asyncio.gather(hearing, return_exceptions=True)
+        for task in hearing:
+            task.cancel()
+        await asyncio.gather(*hearing, return_exceptions=True)
     if gone:
         await _close(page)
 

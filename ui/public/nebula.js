@@ -134,3 +134,67 @@ new MutationObserver(() => {
     if (button && !button.getAttribute("aria-label")) button.setAttribute("aria-label", name);
   }
 }).observe(document.documentElement, { childList: true, subtree: true });
+
+// What our own elements share: each is compiled for itself and cannot import another.
+window.nebula = {
+  // Control, zero-width and text-direction characters would let a text pretend to be another.
+  plain: (value) => String(value ?? "").replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u034f\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb]/g,
+    (c) => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0")),
+
+  async read(path) {
+    const answer = await fetch(path, { credentials: "same-origin" });
+    const body = await answer.json().catch(() => ({}));
+    if (!answer.ok) throw new Error([body.detail, body.hint].filter(Boolean).join(". ") || "The server does not answer.");
+    return body;
+  },
+
+  // A tool call of whoever is signed in: {result}, {error} or {waiting}, which is an approval's id.
+  async call(callAction, tool, given) {
+    const key = [...crypto.getRandomValues(new Uint8Array(12))].map((n) => n.toString(16).padStart(2, "0")).join("");
+    const lost = { error: { detail: "That did not arrive. Try again." } };
+    try { return (await callAction({ name: "call", payload: { tool, arguments: given, key } }))?.response ?? lost; }
+    catch { return lost; }
+  },
+
+  // Reads now, when the server says that something changed, and every now and then; returns what ends it.
+  follow(kind, read) {
+    let soon;
+    const again = () => { clearTimeout(soon); soon = setTimeout(() => document.hidden || read(), 40); };
+    const heard = (event) => { if (event.origin === location.origin && event.data?.nebula === kind) again(); };
+    const timer = setInterval(again, 15000);
+    window.addEventListener("message", heard);
+    window.addEventListener("online", again);
+    document.addEventListener("visibilitychange", again);
+    read();
+    return () => {
+      clearTimeout(soon);
+      clearInterval(timer);
+      window.removeEventListener("message", heard);
+      window.removeEventListener("online", again);
+      document.removeEventListener("visibilitychange", again);
+    };
+  },
+
+  // In the browser's time zone, or in another, which a browser may know under no such name.
+  moment(at, timeZone) {
+    const told = { weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+    try { return at ? new Date(at).toLocaleString(undefined, { ...told, timeZone }) : ""; }
+    catch { return new Date(at).toLocaleString(undefined, told); }
+  },
+
+  span(seconds) {
+    const s = Math.max(0, Math.round(seconds ?? 0));
+    if (s < 60) return `${s} s`;
+    const m = Math.floor(s / 60), h = Math.floor(m / 60);
+    if (m < 60) return s % 60 ? `${m} min ${s % 60} s` : `${m} min`;
+    return h < 48 ? `${h} h ${m % 60} min` : `${Math.floor(h / 24)} days`;
+  },
+
+  // "in 3 h 10 min", "5 min ago"
+  away(at) {
+    const seconds = (new Date(at) - Date.now()) / 1000;
+    const said = window.nebula.span(Math.abs(seconds) < 60 ? 0 : Math.floor(Math.abs(seconds) / 60) * 60);
+    if (Math.abs(seconds) < 60) return seconds < 0 ? "just now" : "in a moment";
+    return seconds < 0 ? `${said} ago` : `in ${said}`;
+  },
+};

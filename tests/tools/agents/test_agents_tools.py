@@ -86,7 +86,7 @@ async def test_an_agent_is_made_scheduled_paused_changed_and_deleted(
         cron="0 7 * * 1-5",
         timezone="Europe/Berlin",
     )
-    assert made.agent.when == "0 7 * * 1-5 (Europe/Berlin)"
+    assert made.agent.when == "on weekdays at 07:00 (Europe/Berlin)"
     assert made.agent.next_run_at is not None
     with pytest.raises(Conflict, match="an agent 'watch' already"):
         await use("agents_create", **WATCH, features=["services"], cron="@daily")

@@ -74,6 +74,8 @@ function JobLine({ job, read }) {
   )
 }
 
+const AGENT = { running: ["running", "up"], queued: ["in line", ""], waiting: ["waits for you", "slow"], off: ["switched off by failures", "down"] }
+
 // Five confirmed clean runs in a row: the person may let it run for a while without asking.
 function Offer({ offer, read }) {
   const [problem, setProblem] = useState("")
@@ -120,7 +122,7 @@ export default function SystemPanel() {
     }
     read()
     const timer = setInterval(read, EVERY)
-    const heard = (event) => { if (event.origin === location.origin && event.data?.nebula === "approvals") read() }
+    const heard = (event) => { if (event.origin === location.origin && ["approvals", "agents"].includes(event.data?.nebula)) read() }
     window.addEventListener("message", heard)
     return () => { on = false; clearInterval(timer); window.removeEventListener("message", heard) }
   }, [times])
@@ -155,6 +157,17 @@ export default function SystemPanel() {
         {state.approvals.length > 1 && <p className="dim"><a href="/api/approvals/inbox">All of them on one page</a></p>}
         {state.offers.map((one) => <Offer key={one.id} offer={one} read={() => setTimes((n) => n + 1)} />)}
       </section>
+      {state.agents && (
+        <section><h3>Agents</h3>
+          {state.agents.length === 0 && <p className="dim">None runs, and none was switched off by failures.</p>}
+          <ul className="jobs">{state.agents.map((one) => (
+            <li key={one.id} data-agent={one.id} data-state={one.state}>
+              <div className="line"><i className="dot" data-health={AGENT[one.state][1]} /><strong>{plain(one.name)}</strong>{one.owner && <em>{plain(one.owner)}</em>}<span>{AGENT[one.state][0]}</span></div>
+              <div className="line dim"><span>{plain(one.said)}</span>{one.session_id && <a href={`/thread/${encodeURIComponent(one.session_id)}`}>{one.state === "waiting" ? "decide" : "open"}</a>}</div>
+            </li>
+          ))}</ul>
+        </section>
+      )}
       {state.jobs && (
         <section><h3>Jobs</h3>
           {state.jobs.length === 0 && <p className="dim">Nothing runs or waits. Long work shows up here.</p>}

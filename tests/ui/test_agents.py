@@ -1,0 +1,127 @@
+"""Agents in a real browser: listed, built in a form, tried, run, stopped and deleted."""
+
+import re
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+from tests.fakes.scripted import ModelRequest, Reply, call, say
+from tests.ui.chat import ANSWER_MS, Chat
+from tests.ui.conftest import DESKTOP, PHONE
+from tests.ui.site import Site
+
+SignIn = Callable[..., Chat]
+PURPOSE = "Look at the graphics cards. Switch the studio to SDXL when nothing is painted there."
+
+
+def board(chat: Chat) -> Locator:
+    return chat.page.locator(".agents:has([data-ready])").last
+
+
+def row(chat: Chat, agent: dict[str, Any]) -> Locator:
+    return chat.page.locator(f'.agent[data-agent="{agent["id"]}"]').first
+
+
+def use(site: Site, who: str, tool: str, /, **arguments: Any) -> dict[str, Any]:
+    with site.rest(site.token(who)) as rest:
+        answer = rest.post(f"/api/tools/{tool}", json=arguments)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+
+def made_by(site: Site, person: str, **more: Any) -> dict[str, Any]:
+    given = {"name": "card-watch", "purpose": PURPOSE, "features": ["gpu"], **more}
+    return dict(use(site, person, "agents_create", **given)["agent"])
+
+
+def field(form: Locator, name: str) -> Locator:
+    return form.locator(f'[data-field="{name}"]')
+
+
+@pytest.mark.parametrize(
+    ("size", "theme", "name"),
+    [(DESKTOP, "dark", "desktop"), (PHONE, "light", "phone")],
+)
+def test_an_agent_is_built_in_a_form_that_knows_mistakes_and_forgets_nothing(
+    site: Site, signed_in: SignIn, person: str, size: dict[str, int], theme: str, name: str
+) -> None:
+    chat = signed_in(size, theme)
+    chat.say("create an agent")
+    form = chat.page.locator(".agents.form")
+    expect(form).to_be_visible(timeout=ANSWER_MS)
+    chat.settle()
+    field(form, "name").locator("input").fill("card-watch")
+    field(form, "purpose").locator("textarea").fill(PURPOSE)
+    form.get_by_role("textbox", name="Search features and tools").fill("gpu")
+    form.get_by_role("checkbox", name=re.compile("^gpu all its tools")).check()
+    expect(form.locator('.choice li:has-text("gpu_status") .effect')).to_have_text("looks")
+    form.get_by_role("switch", name="On a schedule").click()
+    field(form, "cron").locator("input").fill("61 * * * *")
+    expect(form.locator(".preview")).to_contain_text("not a cron expression", timeout=ANSWER_MS)
+    form.get_by_role("button", name="Create agent").click()
+    expect(field(form, "cron").get_by_role("alert")).to_contain_text("The schedule:")
+    expect(field(form, "cron").locator("input")).to_be_focused()
+    chat.reload()
+    expect(field(form, "purpose").locator("textarea")).to_have_value(PURPOSE, timeout=ANSWER_MS)
+    form.get_by_role("button", name="Weekdays at 7").click()
+    field(form, "timezone").locator("input").fill("Europe/Berlin")
+    expect(form.locator(".preview")).to_contain_text("on weekdays at 07:00 (Europe/Berlin)")
+    expect(form.locator(".preview li")).to_have_count(3)
+    assert chat.fits()
+    chat.picture(f"agents-form-{name}")
+    form.get_by_role("button", name="Create agent").click()
+    expect(form.locator(".made")).to_contain_text("card-watch is saved", timeout=ANSWER_MS)
+    made = use(site, person, "agents_show", agent="card-watch")["agent"]
+    assert (made["owner_name"], made["features"]) == (person, ["gpu"])
+    assert (made["cron"], made["timezone"]) == ("0 7 * * 1-5", "Europe/Berlin")
+    chat.say("list agents")
+    expect(row(chat, made)).to_be_visible(timeout=ANSWER_MS)
+    chat.settle()
+    row(chat, made).locator(".open").click()
+    expect(row(chat, made).locator("dl")).to_contain_text("gpu (all)")
+    assert chat.fits()
+    row(chat, made).scroll_into_view_if_needed()
+    chat.picture(f"agents-builder-{name}")
+
+
+def test_a_dry_run_shows_its_steps_as_they_come_and_what_it_would_have_done(
+    site: Site, signed_in: SignIn, person: str
+) -> None:
+    chat = signed_in()
+    agent = made_by(site, person)
+    seen = threading.Event()
+
+    def thinks(request: ModelRequest) -> Reply:
+        if not any(message.get("role") == "tool" for message in request.messages):
+            return call("gpu_status", {})
+        seen.wait(30)
+        if len(used(request)) < 2:
+            return call("gpu_switch", {"service": "SDXL", "node": "studio"})
+        return say("The studio is idle. I would switch it to SDXL.")
+
+    with site.thinking(thinks):
+        chat.say("/agents_show agent=card-watch")
+        expect(row(chat, agent)).to_be_visible(timeout=ANSWER_MS)
+        row(chat, agent).get_by_role("button", name="Dry run").click()
+        run = chat.page.locator("#side-view-content .run")
+        expect(run).to_have_attribute("data-state", "running", timeout=ANSWER_MS)
+        expect(run.locator(".steps")).to_contain_text("gpu_status", timeout=ANSWER_MS)
+        expect(row(chat, agent).locator(".chip").first).to_have_text("dry run running")
+        seen.set()
+        expect(run).to_have_attribute("data-state", "done", timeout=ANSWER_MS)
+    expect(run.locator(".did")).to_contain_text("gpu_switch")
+    expect(run.locator(".did")).to_contain_text("SDXL")
+    expect(run.locator(".report")).to_contain_text("I would switch it to SDXL.")
+    expect(run.locator(".facts")).to_contain_text("tokens")
+    expect(row(chat, agent).locator(".chip").first).to_have_text("dry run done")
+    assert chat.fits()
+    chat.picture("agents-run-desktop")
+    run.get_by_role("link", name="Open and continue").click()
+    expect(chat.answer("I would switch it to SDXL.")).to_be_visible(timeout=ANSWER_MS)
+
+
+def used(request: ModelRequest) -> list[dict[str, Any]]:
+    return [message for message in request.messages if message.get("role") == "tool"]

@@ -1,0 +1,161 @@
+"""What the agents' parts of the page read: lists, runs, what a form offers, and a schedule in words.
+
+Only reading happens here; every button is a tool call (`ui.chat.calls`).
+"""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from zoneinfo import available_timezones
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from api.identity import session_token
+from nebula.auth.principal import Principal, Surface
+from nebula.errors import NebulaError, NotAuthenticated, PermissionDenied
+from nebula.events.triggers import EVENTS
+from nebula.jobs.schedules.words import coming, in_words
+from nebula.tool.definition import Audience, Effect
+from tools.agents.runs import Runs
+from tools.agents.schemas import Agent, ReadyAgent, Run
+from tools.agents.service import Agents, cron_of
+from tools.agents.spec import Limits
+from tools.agents.tools_looking import ready_ones
+from ui.chat import door
+
+router = APIRouter(include_in_schema=False, prefix="/ui/agents")
+
+MOST_RUNS = 50
+_OWN = "agents"
+
+
+class Listed(BaseModel):
+    """What the list of agents shows."""
+
+    me: str
+    agents: list[Agent]
+    ready: list[ReadyAgent]
+
+
+class RunsRead(BaseModel):
+    """Runs as their list shows them."""
+
+    runs: list[Run]
+
+
+class Described(BaseModel):
+    """A tool or feature that an agent may use."""
+
+    name: str
+    about: str
+    effect: Effect
+    """Of a feature, the strongest among its tools."""
+    feature: str = ""
+
+
+class Offered(BaseModel):
+    """What the form offers."""
+
+    features: list[Described]
+    tools: list[Described]
+    events: dict[str, dict[str, list[str]]]
+    """By event its fields, each with the values it can have; none where it is any text."""
+    zones: list[str]
+    limits: Limits
+
+
+class Preview(BaseModel):
+    """A schedule in words, and its next times."""
+
+    words: str
+    times: list[datetime]
+
+
+@router.get("")
+async def listed(request: Request) -> JSONResponse:
+    """Return the agents of the person signed in, and the ready-made ones."""
+
+    async def read(me: Principal) -> BaseModel:
+        found = await Agents(door.app().parts).list(me)
+        return Listed(me=me.id, agents=found, ready=ready_ones(found))
+
+    return await _answer(request, read)
+
+
+@router.get("/runs")
+async def runs(request: Request, agent: str = "", run: str = "") -> JSONResponse:
+    """Return runs, newest first: of one agent, one run, or all."""
+
+    async def read(me: Principal) -> BaseModel:
+        found = Runs(door.app().parts)
+        if run:
+            return RunsRead(runs=[await found.get(me, run)])
+        return RunsRead(runs=list(await found.list(me, agent or None, limit=MOST_RUNS)))
+
+    return await _answer(request, read)
+
+
+@router.get("/offered")
+async def offered(request: Request) -> JSONResponse:
+    """Return what an agent of this person may use and wait for."""
+
+    async def read(me: Principal) -> BaseModel:
+        return _offered(me)
+
+    return await _answer(request, read)
+
+
+@router.get("/preview")
+async def preview(request: Request, cron: str, timezone: str = "UTC") -> JSONResponse:
+    """Return a cron schedule in words with its next times, or what is wrong with it."""
+
+    async def read(_me: Principal) -> BaseModel:
+        timing = cron_of(cron, timezone)
+        return Preview(words=in_words(timing), times=coming(timing, datetime.now(UTC)))
+
+    return await _answer(request, read)
+
+
+def _offered(me: Principal) -> Offered:
+    # What runs by itself is offered less than a person at the page.
+    shown = door.app().executor.visible(me, by_model=True, surface=Surface.SCHEDULE)
+    usable = [t for t in shown if t.audience is not Audience.HUMAN and t.feature != _OWN]
+    about = door.app().parts.registry.about
+    strength = list(Effect)
+    features: dict[str, Effect] = {}
+    for tool in usable:
+        known = features.get(tool.feature, Effect.READ)
+        features[tool.feature] = max(known, tool.effect, key=strength.index)
+    return Offered(
+        features=[
+            Described(name=name, about=about.get(name, ""), effect=features[name])
+            for name in sorted(features)
+        ],
+        tools=[
+            Described(name=t.name, about=t.summary, effect=t.effect, feature=t.feature)
+            for t in sorted(usable, key=lambda t: t.name)
+        ],
+        events={
+            name: {field: list(values or ()) for field, values in source.fields.items()}
+            for name, source in EVENTS.items()
+        },
+        zones=sorted(available_timezones()),
+        limits=Limits(),
+    )
+
+
+async def _answer(
+    request: Request, read: Callable[[Principal], Awaitable[BaseModel]]
+) -> JSONResponse:
+    try:
+        token = session_token(request)
+        me = await door.who_is(token) if token else None
+        if me is None:
+            raise NotAuthenticated("Sign in first")
+        if not me.can("agents:read"):
+            raise PermissionDenied("Looking at agents needs the permission agents:read")
+        body = (await read(me)).model_dump(mode="json")
+    except NebulaError as error:
+        return JSONResponse(error.payload(), status_code=error.status)
+    return JSONResponse(body, headers={"Cache-Control": "no-store"})
