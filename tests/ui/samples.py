@@ -10,7 +10,10 @@ from benchmarks.corpora import CANARY, markup
 from nebula.errors import UpstreamUnavailable
 from nebula.tool.context import Context
 from nebula.tool.definition import Effect, EffectKind, tool
+from nebula.tool.diagram import BoxState
 from nebula.tool.result import Block, Choices, Image, Markdown, Plot, Result, Table
+from tools.workflows.diagram import draw
+from tools.workflows.spec import Spec
 
 STEPS = 8
 _STEP_SECONDS = 0.4
@@ -85,4 +88,44 @@ async def sample_poison(ctx: Context) -> Poison:
     return Poison()
 
 
-ALL = [sample_paint, sample_poison]
+class Picture(Result):
+    """A workflow as its diagram, in the middle of a run."""
+
+    def render(self) -> Sequence[Block]:
+        """Show the diagram alone."""
+        return [draw(Spec.model_validate(_WORKFLOW), _STATES, title="nightly-check")]
+
+
+_WORKFLOW = {
+    "name": "nightly-check",
+    "cron": "0 3 * * *",
+    "timezone": "Europe/Berlin",
+    "steps": [
+        {"id": "look", "tool": "services_list", "with": {}},
+        {"id": "cards", "tool": "gpu_status", "with": {}},
+        {
+            "id": "each",
+            "for_each": "steps.look.services",
+            "max": 20,
+            "tool": "services_logs",
+            "with": {},
+        },
+        {"id": "sure", "ask": "Restart <b>everything</b>\u202e that is down?"},
+        {"id": "tell", "tool": "notify_send", "when": "steps.look.down > 0", "with": {}},
+    ],
+}
+_STATES: dict[str, BoxState] = {
+    "look": "done",
+    "cards": "failed",
+    "each": "running",
+    "sure": "waiting",
+}
+
+
+@tool(effect=Effect.READ, says=["show [me] the sample diagram"], examples=["show the diagram"])
+async def sample_diagram(ctx: Context) -> Picture:
+    """Show a diagram."""
+    return Picture()
+
+
+ALL = [sample_paint, sample_poison, sample_diagram]

@@ -125,3 +125,89 @@ def test_a_dry_run_shows_its_steps_as_they_come_and_what_it_would_have_done(
 
 def used(request: ModelRequest) -> list[dict[str, Any]]:
     return [message for message in request.messages if message.get("role") == "tool"]
+
+
+def test_the_list_hears_what_happens_elsewhere_and_deleting_waits_for_an_approval(
+    site: Site, signed_in: SignIn, person: str
+) -> None:
+    chat = signed_in()
+    agent = made_by(site, person, cron="0 7 * * *")
+    chat.say("list agents")
+    mine = row(chat, agent)
+    expect(mine.locator(".next")).to_contain_text("next in", timeout=ANSWER_MS)
+    chat.settle()
+    use(site, person, "agents_update", agent="card-watch", action="pause")
+    expect(mine.locator(".next")).to_have_text("switched off", timeout=5_000)
+    switch = mine.get_by_role("switch", name="card-watch is switched on")
+    expect(switch).not_to_be_checked()
+    switch.focus()
+    chat.page.keyboard.press("Space")
+    expect(switch).to_be_checked(timeout=ANSWER_MS)
+    assert use(site, person, "agents_show", agent="card-watch")["agent"]["enabled"]
+    other = made_by(site, person, name="elsewhere-" + "long" * 7)
+    expect(row(chat, other)).to_be_visible(timeout=5_000)
+    assert chat.fits()
+    row(chat, agent).locator(".open").press("Enter")
+    row(chat, agent).get_by_role("button", name="Delete").click()
+    expect(chat.card()).to_have_attribute("data-state", "pending", timeout=ANSWER_MS)
+    expect(chat.card().locator(".tool")).to_have_text("agents_delete")
+    expect(row(chat, agent)).to_be_visible()
+    chat.card().get_by_role("button", name="Approve").click()
+    expect(chat.answer("is deleted, with the record of 0 runs")).to_be_visible(timeout=ANSWER_MS)
+    expect(row(chat, agent)).to_have_count(0, timeout=5_000)
+
+
+def test_a_run_that_waits_is_seen_everywhere_and_goes_on_once_it_was_decided(
+    site: Site, signed_in: SignIn, person: str
+) -> None:
+    chat = signed_in(theme="light")
+    agent = made_by(site, person, name="gardener", features=["knowledge"])
+
+    def thinks(request: ModelRequest) -> Reply:
+        if not used(request):
+            return call("knowledge_forget", {"document": "doc_none"})
+        return say("There was nothing to forget.")
+
+    with site.thinking(thinks):
+        chat.say("/agents_show agent=gardener")
+        expect(row(chat, agent)).to_be_visible(timeout=ANSWER_MS)
+        row(chat, agent).get_by_role("button", name="Run", exact=True).click()
+        run = chat.page.locator("#side-view-content .run")
+        expect(run).to_have_attribute("data-state", "waiting", timeout=ANSWER_MS)
+        expect(run.locator(".did")).to_contain_text("waits for approval")
+        expect(row(chat, agent).locator(".chip").first).to_have_text("waits for you")
+        chat.page.locator("#side-view-title button").click()
+        chat.page.locator('#header a[href$="#system"]').click()
+        line = chat.page.locator(f'.nebula-panel [data-agent="{agent["id"]}"]')
+        expect(line).to_contain_text("waits for you", timeout=ANSWER_MS)
+        chat.picture("agents-panel-desktop-light")
+        line.get_by_role("link", name="decide").click()
+        expect(chat.card()).to_have_attribute("data-state", "pending", timeout=ANSWER_MS)
+        chat.card().get_by_role("button", name="Approve").click()
+        expect(chat.answer("There was nothing to forget.")).to_be_visible(timeout=ANSWER_MS)
+    shown = use(site, person, "agents_list_runs", agent="gardener")["runs"]
+    assert [(one["state"], one["dry_run"]) for one in shown] == [("done", False)]
+
+
+@pytest.mark.parametrize(
+    ("size", "theme", "name"), [(DESKTOP, "light", "desktop"), (PHONE, "dark", "phone")]
+)
+def test_a_workflow_is_drawn_with_its_states_in_words_and_scrolls_on_a_phone(
+    signed_in: SignIn, size: dict[str, int], theme: str, name: str
+) -> None:
+    chat = signed_in(size, theme)
+    chat.say("show the sample diagram")
+    figure = chat.page.locator("figure.workflow").last
+    expect(figure.locator("[data-box]").first).to_be_visible(timeout=ANSWER_MS)
+    chat.settle()
+    for box, state, word in [("look", "done", "done"), ("sure", "waiting", "waits for you")]:
+        expect(figure.locator(f'[data-box="{box}"]')).to_have_attribute("data-state", state)
+        expect(figure.locator(f'[data-box="{box}"] .sign')).to_contain_text(word)
+    steps = figure.get_by_role("list", name="Steps")
+    expect(steps).to_contain_text("Restart <b>everything</b>")
+    assert "\u202e" not in (figure.text_content() or "")
+    letter = figure.locator(".title").first.evaluate("one => one.getBoundingClientRect().height")
+    assert letter >= 9, "it can still be read"
+    assert chat.fits()
+    figure.scroll_into_view_if_needed()
+    chat.picture(f"workflow-{name}")

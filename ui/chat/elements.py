@@ -45,8 +45,6 @@ def _said(block: Block) -> str:
             return escape(block.message) or going_on
         case Live():
             return block.text if block.view in LIVE else to_markdown(block.blocks)
-        case Diagram():
-            return to_markdown([block])
         case Image(url=url, alt=alt) if not may_show(url):
             return f"(image not loaded: {escape(alt)} {escape(url)})"
         case _:
@@ -73,6 +71,9 @@ def _element(block: Block, element_id: str) -> Element | None:
             options = [(visible(label), says) for label, says in block.options]
             props: dict[str, object] = {"question": visible(block.question), "options": options}
             return custom("Choices", element_id, props)
+        case Diagram():
+            shown = visible_in(block.model_dump(exclude={"kind"}))
+            return custom("WorkflowDiagram", element_id, shown)
         case Plot():
             name = visible(block.title) or "plot"
             return _shell("plotly", element_id, name, _data_url(_themed(block)))

@@ -20,6 +20,7 @@ from graphs.events import (
     ToolEvent,
 )
 from nebula.markup.stream import Stream
+from nebula.tool.diagram import Diagram
 from nebula.tool.render import escape, to_markdown
 from nebula.tool.result import Block, Image, JobProgress, Live, Plot
 from ui.chat import elements
@@ -102,8 +103,9 @@ class Turn:
             step["output"] = f"```json\n{_json(event.result)}\n```"
         _with_status(step, event.status)
         await self._screen.step(dict(step))
-        # Tables are in the step's text already; pictures and plots are not.
-        pictures = [block for block in event.blocks if isinstance(block, Plot | Image)]
+        # Tables are in the step's text already; pictures, plots and diagrams are not.
+        drawn = (Plot, Image, Diagram)
+        pictures = [block for block in event.blocks if isinstance(block, drawn)]
         for element in elements.elements_of(pictures, event.call_id):
             await self._screen.element(element)
         for card in cards_of(event.blocks):
