@@ -33,7 +33,7 @@ LIBRARIAN = Profile(
 OPERATOR = Profile(
     name="operator",
     purpose="Runs this system: people, set-up, notifications, jobs, autonomous agents, which model thinks.",
-    features=frozenset({"users", "setup", "notify", "jarvis", "jobs", "agents"}),
+    features=frozenset({"users", "setup", "notify", "jarvis", "jobs", "agents", "webhooks"}),
     reads=frozenset({"knowledge"}),
     prompt="operator.md",
     limits=Limits(steps=5, tools=8),

@@ -45,6 +45,7 @@ _OPEN = frozenset(
         "/api/auth/sign-in",
         "/api/auth/link/{token}",
         "/api/nodes/join",
+        "/api/hooks/{hook}",
     }
 )
 

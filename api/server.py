@@ -18,6 +18,7 @@ from api import (
     conversations,
     events,
     health,
+    hooks,
     jobs,
     metrics,
     nodes,
@@ -102,6 +103,7 @@ def _api(registry: Registry) -> FastAPI:
         conversations.router,
         chat.router,
         events.router,
+        hooks.router,
         jobs.router,
         nodes.router,
     ):

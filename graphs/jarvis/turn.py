@@ -344,9 +344,12 @@ def _acting(running: Running, crew: Crew) -> Caller:
 def _commanding(running: Running) -> str:
     """Return the text that may be a command by itself: never one that holds somebody else's.
 
-    A sentence beside a file is about the file, and a wildcard in it would take the file in.
+    A sentence beside a file is about the file, and a wildcard in it would take the file in. So it
+    would the event that started an agent.
     """
-    if running.errand is not None or running.typed == running.said:
+    if running.errand is not None:
+        return running.typed or running.said
+    if running.typed == running.said:
         return running.said
     return running.typed if running.typed.startswith("/") else ""
 

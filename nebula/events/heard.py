@@ -24,13 +24,16 @@ async def heard_since(
     """
     events = await parts.events.read(source_of(trigger).stream, after, limit=_AT_ONCE)
     hits = [each for each in events if matches(trigger, each.kind, each.data)]
-    heard = [each for each in hits if await _may_hear(parts, listener, each)]
+    own = source_of(trigger).own
+    heard = [each for each in hits if await _may_hear(parts, listener, each, own=own)]
     return heard, events[-1].seq if events else after
 
 
-async def _may_hear(parts: "Parts", listener: Principal, event: Event) -> bool:
+async def _may_hear(parts: "Parts", listener: Principal, event: Event, *, own: bool) -> bool:
     if event.owner in {None, listener.id}:
         return True
+    if own:
+        return False
     try:
         owner = await parts.auth.current(listener)
     except NotAuthenticated:

@@ -14,6 +14,8 @@ from nebula.jobs.job import JobState
 from nebula.near import near
 from nebula.services.health import Health
 
+WEBHOOK = "webhook.received"
+
 
 class Trigger(BaseModel):
     """An event that starts something, and which of its fields must have which value."""
@@ -31,6 +33,8 @@ class Source:
     stream: str
     fields: Mapping[str, tuple[str, ...] | None]
     """None means any text."""
+    own: bool = False
+    """Only its owner's: nobody else's starts anything, whatever the owner may see."""
 
 
 _STATES = tuple(state.value for state in JobState)
@@ -45,6 +49,7 @@ EVENTS: Mapping[str, Source] = {
     "node.online": Source("nodes", {"node": None}),
     "node.removed": Source("nodes", {"node": None}),
     "approval.requested": Source("approvals", {"id": None, "tool": None}),
+    WEBHOOK: Source("webhooks", {"hook": None, "delivery": None}, own=True),
 }
 """What can start an agent or a workflow. Only these fields reach it: ids, names and states of ours."""
 

@@ -38,9 +38,14 @@ class Vault:
         """Return the vault that the settings describe."""
         return cls(settings.home, place_of(settings.home, settings.secrets_key))
 
-    async def seal(self, secret: str) -> bytes:
-        """Encrypt a secret; the same secret looks different every time."""
-        LIVE.know_also(USED, secret)
+    async def seal(self, secret: str, *, known: bool = True) -> bytes:
+        """Encrypt a secret; the same secret looks different every time.
+
+        One that is about to be shown once is not `known`: it is hidden from the next look at the
+        database on.
+        """
+        if known:
+            LIVE.know_also(USED, secret)
         keys = await asyncio.to_thread(self.keys)
         return self._fernets(keys).encrypt(secret.encode())
 

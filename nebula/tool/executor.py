@@ -334,7 +334,7 @@ class Executor:
             raise TimedOut(f"{tool.name} took over {tool.timeout:g} s.") from error
         if not isinstance(result, tool.output_model):
             raise TypeError(f"{tool.name} returned {type(result).__name__}")
-        return LIVE.model(cast("Result", result))
+        return _hidden(cast("Result", result))
 
     @asynccontextmanager
     async def _time_for(self, tool: AnyTool) -> AsyncIterator[asyncio.Timeout]:
@@ -375,6 +375,13 @@ class Executor:
             await self._ledger.end(session, call.key, state=state, result=result, error=payload)
             await self._parts.judge.grants.learn(session, call, succeeded=state == "succeeded")
             await self._parts.audit.append(session, line)
+
+
+def _hidden(result: Result) -> Result:
+    """Hide secrets in a result, but for what is shown this once to whoever asked for it."""
+    hidden = LIVE.model(result)
+    once = {name: getattr(result, name) for name in result.shown_once()}
+    return hidden if hidden is result or not once else hidden.model_copy(update=once)
 
 
 def _refuse_blocked(decision: Decision) -> None:

@@ -31,7 +31,10 @@ CronText = Annotated[
 Zone = Annotated[str, Field(max_length=60, description="Time zone, e.g. Europe/Berlin")]
 OnEvent = Annotated[
     str | None,
-    Field(max_length=60, description="Event that starts it: job.changed, services.health_changed"),
+    Field(
+        max_length=60,
+        description="Event that starts it: job.changed, services.health_changed, webhook.received",
+    ),
 ]
 Where = Annotated[
     dict[str, str],

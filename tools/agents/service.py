@@ -20,7 +20,7 @@ from tools.agents import rights
 from tools.agents.models import AgentRow, AgentRunRow
 from tools.agents.schemas import Agent
 from tools.agents.showing import shown_agents
-from tools.agents.spec import Spec, at_field
+from tools.agents.spec import Spec, at_field, with_reader
 
 if TYPE_CHECKING:
     from nebula.app import Parts
@@ -112,7 +112,7 @@ class Agents:
             spec = changed(_spec_of(row), changes)
             if "trigger" in changes:
                 row.heard = await self._heard(spec.trigger)
-            if {"features", "tools"} & set(changes):
+            if {"features", "tools"} & set(changes) or spec.tools != row.tools:
                 kept = rights.checked(parts, owner, spec.features, spec.tools)
                 row.rights = kept.model_dump(mode="json")
             if "purpose" in changes:
@@ -267,7 +267,7 @@ def spec_of(values: Mapping[str, Any]) -> Spec:
             source_of(spec.trigger)
         except InvalidInput as error:
             raise at_field("trigger", str(error), error.hint) from error
-    return spec
+    return with_reader(spec)
 
 
 def changed(spec: Spec, changes: Mapping[str, Any]) -> Spec:

@@ -6,11 +6,14 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from nebula.errors import InvalidInput
-from nebula.events.triggers import Trigger
+from nebula.events.triggers import WEBHOOK, Trigger
 
 NAME = r"^[a-z][a-z0-9-]{1,39}$"
 LONGEST_PURPOSE = 2_000
 """Characters; longer text would vouch for nothing that it names."""
+
+READS_WEBHOOKS = "webhooks_read"
+"""What an agent that a webhook starts reads the delivery with."""
 
 
 class Limits(BaseModel):
@@ -52,3 +55,12 @@ class Spec(BaseModel):
 def at_field(field: str, said: str, hint: str = "") -> InvalidInput:
     """Return the error of one field, which a form shows beside it."""
     return InvalidInput(said, hint=hint, fields=[{"field": field, "problem": said}])
+
+
+def with_reader(spec: Spec) -> Spec:
+    """Return an agent that can read what started it: of a delivery it is told the id alone."""
+    if spec.trigger is None or spec.trigger.event != WEBHOOK:
+        return spec
+    if "webhooks" in spec.features or READS_WEBHOOKS in spec.tools:
+        return spec
+    return spec.model_copy(update={"tools": [*spec.tools, READS_WEBHOOKS]})
