@@ -20,6 +20,7 @@ from graphs.jarvis.selection import fitting
 from graphs.jarvis.summary import LONG_THREAD, shortened, summary_of
 from graphs.schemas import Schemas
 from graphs.thinking import Thinking
+from graphs.tracing import trace_cheaply
 from memory.checkpoints import Checkpoints
 from memory.sessions import Message
 from nebula.auth.principal import Caller
@@ -85,6 +86,7 @@ class Crew:
         Raises:
             BadDeclaration: when a profile names an unknown feature or a missing prompt.
         """
+        trace_cheaply()
         registry = app.parts.registry
         self.roster = validated(roster, {tool.feature for tool in registry} | set(registry.about))
         self.executor = app.executor
