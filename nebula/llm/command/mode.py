@@ -67,6 +67,7 @@ class CommandMode:
         self.index = index
         self._templates = Templates(slot_values or {})
         self._about = about or {}
+        self._examples: dict[str, tuple[AnyTool, frozenset[str]]] = {}
 
     def match_exact(self, text: str, tools: Sequence[AnyTool]) -> Call | None:
         """Return a call only when the text is plainly one: a command, sentence or example.
@@ -189,10 +190,17 @@ class CommandMode:
     def _example(self, text: str, tools: Sequence[AnyTool]) -> Answer | None:
         forms = {plain(reading) for reading in readings(text)}
         for tool in tools:
-            if any(plain(example) in forms for example in tool.examples):
+            if not forms.isdisjoint(self._examples_of(tool)):
                 said = topic if tool.effect is Effect.READ else fill
                 return self._call_or_ask(tool, said(tool, text, self._templates.known))
         return None
+
+    def _examples_of(self, tool: AnyTool) -> frozenset[str]:
+        known = self._examples.get(tool.name)
+        if known is None or known[0] is not tool:
+            known = (tool, frozenset(plain(example) for example in tool.examples))
+            self._examples[tool.name] = known
+        return known[1]
 
     def _small_talk(self, text: str, tools: Sequence[AnyTool]) -> Reply | None:
         answer = small_talk(text, tools, self._about)

@@ -1,9 +1,11 @@
 """Opens command mode over the program's tools and the names it knows at this moment."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from nebula.llm.command.mode import CommandMode
 from nebula.llm.command.slots import SlotValues
+from nebula.services.resolve import all_names
 from nebula.tool.retrieval import Embeds, ToolIndex
 
 if TYPE_CHECKING:
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
     from nebula.db.engine import Database
     from nebula.llm.command.model import CommandModel
     from nebula.services.directory import ServiceDirectory
+    from nebula.services.map import ServiceMap
     from nebula.tool.registry import Registry
 
 
@@ -23,19 +26,34 @@ def open_commands(
 
 
 def known_names(services: "ServiceDirectory") -> SlotValues:
-    """Return what `{service}` and `{node}` may stand for, read anew for each sentence."""
+    """Return what `{service}` and `{node}` may stand for; a changed map counts at once."""
     return {
-        "service": lambda: _services_first(services),
-        "node": lambda: [node.name for node in services.map.nodes],
+        "service": _of_map(services, _services_first),
+        "node": _of_map(services, lambda known: [node.name for node in known.nodes]),
     }
 
 
-def _services_first(services: "ServiceDirectory") -> list[str]:
+def _of_map(
+    services: "ServiceDirectory", names: Callable[["ServiceMap"], list[str]]
+) -> Callable[[], list[str]]:
+    """Return names of the map, gathered once for each map: every sentence asks for them."""
+    last: tuple[ServiceMap, list[str]] | None = None
+
+    def now() -> list[str]:
+        nonlocal last
+        known = services.map
+        if last is None or last[0] is not known:
+            last = (known, names(known))
+        return last[1]
+
+    return now
+
+
+def _services_first(known: "ServiceMap") -> list[str]:
     """Put services before models and aliases: a list of choices shows only the first few."""
-    found = services.map.services
-    plain = [service.name for service in found if service.on_gpu]
-    models = [model.name for service in found for model in service.models]
-    return list(dict.fromkeys([*plain, *models, *services.names()]))
+    plain = [service.name for service in known.services if service.on_gpu]
+    models = [model.name for service in known.services for model in service.models]
+    return list(dict.fromkeys([*plain, *models, *all_names(known)]))
 
 
 def command_model(

@@ -44,6 +44,23 @@ class _Compiled:
     intent: "Intent"
     kept: frozenset[str]
     """Slots whose values are known only at run time."""
+    required: tuple[frozenset[frozenset[str]], ...]
+    """By sentence: of each set of words, a text that fits holds at least one."""
+
+    @property
+    def fragments(self) -> frozenset[str]:
+        """Return every text that one of the sentences cannot do without."""
+        return frozenset(text for clauses in self.required for clause in clauses for text in clause)
+
+    def may_fit(self, there: set[str]) -> bool:
+        """Say whether a text that holds these fragments can fit one of the sentences."""
+        for clauses in self.required:
+            for clause in clauses:
+                if clause.isdisjoint(there):
+                    break
+            else:
+                return True
+        return False
 
 
 class Templates:
@@ -53,6 +70,7 @@ class Templates:
         """Take where to ask for values known only at run time, by parameter name."""
         self._values = slot_values
         self._compiled: dict[str, _Compiled] = {}
+        self._fragments: set[str] = set()
         self._lists: dict[str, tuple[tuple[tuple[str, str], ...], SlotList]] = {}
 
     def match(self, text: str, tools: Sequence[AnyTool], *, open_slots: bool) -> list[Match]:
@@ -66,8 +84,15 @@ class Templates:
         """
         from hassil.intents import Intents
         from hassil.recognize import recognize_all
+        from hassil.util import normalize_for_matching
 
-        compiled = {tool.name: self._of(tool) for tool in tools if tool.says}
+        every = [self._of(tool) for tool in tools if tool.says]
+        # hassil looks for these, too, but only after it has gathered every list of every tool.
+        haystack = normalize_for_matching(text).text.casefold()
+        there = {fragment for fragment in self._fragments if fragment in haystack}
+        compiled = {each.tool.name: each for each in every if each.may_fit(there)}
+        if not compiled:
+            return []
         closed = self._known_lists()
         found: dict[str, Match] = {}
         for opened, lists in _opened(closed) if open_slots else [("", closed)]:
@@ -76,6 +101,8 @@ class Templates:
                 for name, each in compiled.items()
                 if not opened or opened in each.kept
             }
+            if not intents:
+                continue
             matches = recognize_all(text, Intents(language="en", intents=intents), slot_lists=lists)
             for result in matches:
                 match = _match(text, compiled[result.intent.name], result)
@@ -94,6 +121,7 @@ class Templates:
         known = self._compiled.get(tool.name)
         if known is None or known.tool is not tool:
             known = self._compiled[tool.name] = _compile(tool, frozenset(self._values))
+            self._fragments |= known.fragments
         return known
 
     def _known_lists(self) -> "dict[str, SlotList]":
@@ -144,7 +172,8 @@ def _compile(tool: AnyTool, dynamic: frozenset[str]) -> _Compiled:
     unknown = sorted(names - set(slots))
     if unknown:
         raise BadDeclaration(f"{tool.name}: says names {unknown}, which is no parameter")
-    return _Compiled(tool, Intent(name=tool.name, data=[data]), kept)
+    required = tuple(sentence.get_required_clauses({}) for sentence in data.sentences)
+    return _Compiled(tool, Intent(name=tool.name, data=[data]), kept, required)
 
 
 def _slot_list(slot: Slot) -> "SlotList":
