@@ -38,6 +38,9 @@ commands:
 #models:
 #  comfyui: /home/me/ComfyUI/models
 
+# Jarvis may delete model files from these folders, each after a person approved it.
+#delete_models: true
+
 # Which services Jarvis may install here: of those this agent has a recipe for.
 recipes: {recipes}
 """
@@ -123,6 +126,8 @@ class Config:
     """None = every recipe that is there."""
     models: dict[str, str] = field(default_factory=dict)
     """Kind of service → the folder into which its models may be downloaded."""
+    delete_models: bool = False
+    """Model files may be deleted from those folders, too."""
 
     def command(self, name: str) -> Command:
         """Return an allowed command; raises Unknown."""
@@ -198,6 +203,7 @@ class Home:
                 services={n: _service(n, v) for n, v in services.items()},
                 recipes=None if recipes is None else tuple(str(r) for r in recipes),
                 models={str(n): str(f) for n, f in (document.get("models") or {}).items()},
+                delete_models=_yes(document, "delete_models"),
             )
         except AgentError as error:
             raise BadConfig(f"{self.config_file.name}: {error}") from error
@@ -229,6 +235,14 @@ def _yaml(file: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise BadConfig(f"{file.name} must hold names and values")
     return document
+
+
+def _yes(document: dict[str, Any], name: str) -> bool:
+    """Read a permission: it is given by `true` alone, and never by accident."""
+    given = document.get(name, False)
+    if not isinstance(given, bool):
+        raise BadRequest(f"{name} must be true or false")
+    return given
 
 
 def _command(name: str, given: Any) -> Command:

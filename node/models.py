@@ -12,10 +12,9 @@ from typing import IO
 from node.fetch import Failed, download
 
 _RESERVE = 2 * 1024**3
-_ENDINGS = frozenset(
-    {".safetensors", ".sft", ".gguf", ".ckpt", ".pt", ".pth", ".bin", ".onnx"}
-    | {".json", ".txt", ".model", ".yaml", ".yml"}
-)
+WEIGHTS = frozenset({".safetensors", ".sft", ".gguf", ".ckpt", ".pt", ".pth", ".bin", ".onnx"})
+"""Endings of files that hold weights."""
+_ENDINGS = WEIGHTS | {".json", ".txt", ".model", ".yaml", ".yml"}
 UNKNOWN = "-"
 """Stands for a checksum that nobody announced."""
 
@@ -29,11 +28,11 @@ def store(folder: Path, url: str, path: str, sha256: str, size: int) -> None:
         root = folder.resolve(strict=True)
     except OSError as error:
         raise Failed(f"the folder {folder} is not there") from error
-    target = _inside(root, path)
+    target = inside(root, path)
     wanted = "" if sha256 == UNKNOWN else sha256.lower()
     if target.exists():
         _same(target, wanted, size)
-        _say(f"{target.name} is there already")
+        say(f"{target.name} is there already")
         return
     partial = target.with_name(f"{target.name}.partial")
     have = partial.stat().st_size if partial.exists() else 0
@@ -43,14 +42,18 @@ def store(folder: Path, url: str, path: str, sha256: str, size: int) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with _alone(target):
         download(url, target, sha256=wanted)
-    _say(f"{target.name} is stored")
+    say(f"{target.name} is stored")
 
 
-def _inside(root: Path, path: str) -> Path:
-    """Return the file of a path below a root, reached through no link."""
+def inside(root: Path, path: str, endings: frozenset[str] = _ENDINGS) -> Path:
+    """Return the file of a path below a root, reached through no link.
+
+    Raises:
+        Failed: when the path leads out, is no model's, or a part of it is a link.
+    """
     parts = PurePosixPath(path).parts
     odd = not parts or any(p in {"/", "..", "."} or set(p) & set('\\:*?"<>|\0') for p in parts)
-    if odd or len(parts) > 8 or PurePosixPath(path).suffix.lower() not in _ENDINGS:
+    if odd or len(parts) > 8 or PurePosixPath(path).suffix.lower() not in endings:
         raise Failed(f"{path!r} is no place for a model")
     at = root
     for part in parts:
@@ -95,7 +98,8 @@ def _lock(handle: IO[bytes]) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Write a line that whoever follows the task sees at once."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
@@ -112,7 +116,7 @@ def main() -> None:
     try:
         store(given.folder, given.url, given.path, given.sha256, given.size)
     except (Failed, OSError) as error:
-        _say(f"failed: {error}")
+        say(f"failed: {error}")
         sys.exit(1)
 
 

@@ -11,6 +11,7 @@ from node.recipes import Recipe, recipe, recipes
 
 _ROOT = Path(__file__).resolve().parents[1]
 INSTALL, REMOVE, MODEL = "install:", "remove:", "model:"
+LOOK, ERASE = "model-look:", "model-delete:"
 _PYTHON = {"PYTHONPATH": str(_ROOT), "PYTHONUNBUFFERED": "1"}
 
 
@@ -32,6 +33,9 @@ class Work:
                 return self._deploy(prefix, request)
         if request.command.startswith(MODEL):
             return self._model(request)
+        for prefix, words in ((LOOK, 1), (ERASE, 2)):
+            if request.command.startswith(prefix):
+                return self._erase(request, request.command.removeprefix(prefix), words)
         command = self._home.config().command(request.command)
         return command.with_args(request.args), dict(command.env), command.cwd
 
@@ -52,18 +56,39 @@ class Work:
 
     def _model(self, request: TaskRequest) -> tuple[tuple[str, ...], Mapping[str, str], str | None]:
         """Download a model into the folder that the owner names for a kind of service."""
-        kind = request.command.removeprefix(MODEL)
+        folder = self._folder(request.command.removeprefix(MODEL))
+        if len(request.args) != 4:
+            raise BadRequest("A model takes an address, a path, a checksum and a size")
+        return self._module("node.models", folder, request)
+
+    def _erase(
+        self, request: TaskRequest, kind: str, words: int
+    ) -> tuple[tuple[str, ...], Mapping[str, str], str | None]:
+        """Find or delete a model below such a folder, where the owner lets files be deleted."""
+        folder = self._folder(kind)
+        if not self._home.config().delete_models:
+            raise NotAllowed(
+                "This machine's owner does not let models be deleted",
+                hint="Its owner can write `delete_models: true` into the node's config.yml.",
+            )
+        if len(request.args) != words:
+            raise BadRequest("Deleting a model takes its path and its size")
+        return self._module("node.erase", folder, request)
+
+    def _folder(self, kind: str) -> str:
         folder = self._home.config().models.get(kind)
         if folder is None:
             raise NotAllowed(
                 f"This machine's owner names no folder for models of {kind[:40]!r}",
                 hint=f"Add it to the node's config.yml: `models: {{{kind[:40]}: /path/of/models}}`.",
             )
-        if len(request.args) != 4:
-            raise BadRequest("A model takes an address, a path, a checksum and a size")
-        home = str(self._home.path.resolve())
-        argv = (sys.executable, "-m", "node.models", "--", folder, *request.args)
-        return argv, dict(_PYTHON), home
+        return folder
+
+    def _module(
+        self, module: str, folder: str, request: TaskRequest
+    ) -> tuple[tuple[str, ...], Mapping[str, str], str | None]:
+        argv = (sys.executable, "-m", module, "--", folder, *request.args)
+        return argv, dict(_PYTHON), str(self._home.path.resolve())
 
     def recipe(self, name: str) -> Recipe:
         """Return a recipe that may be installed here; raises Unknown or NotAllowed."""

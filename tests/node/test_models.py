@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from node.erase import erase, find
 from node.fetch import Failed
 from node.models import store
 from tests.node.agent import AgentProcess
@@ -53,3 +54,75 @@ async def test_an_owner_who_names_no_folder_gets_no_models(agent: AgentProcess) 
     args = [NOWHERE, "loras/x.safetensors", SHA, "700"]
     refused = await agent.task("t1", "model:comfyui", args=args)
     assert refused.status_code == 403 and "names no folder" in refused.text
+
+
+def test_a_file_is_found_and_deleted_only_while_it_has_the_approved_size(tmp_path: Path) -> None:
+    file = tmp_path / "loras" / "x.safetensors"
+    file.parent.mkdir()
+    file.write_bytes(DATA)
+    assert find(tmp_path, "loras/x.safetensors") == (file, len(DATA))
+    assert find(tmp_path, "loras/x") == (file, len(DATA)), "SD WebUI drops the ending"
+    with pytest.raises(Failed, match="had 3"):
+        erase(tmp_path, "loras/x.safetensors", 3)
+    assert file.exists()
+    assert erase(tmp_path, "loras/x", len(DATA)) == file
+    assert not file.exists()
+    with pytest.raises(Failed, match="is not in"):
+        erase(tmp_path, "loras/x.safetensors", len(DATA))
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["../x.safetensors", "/etc/x.safetensors", "a\\x.gguf", "../x", "", "/",
+     "a/b/c/d/e/f/g/h/x.gguf"],
+)  # fmt: skip
+def test_nothing_outside_the_folder_is_deleted(tmp_path: Path, path: str) -> None:
+    root, outside = tmp_path / "models", tmp_path / "x.safetensors"
+    root.mkdir()
+    outside.write_bytes(DATA)
+    with pytest.raises(Failed, match=r"no place|is not in"):
+        erase(root, path, len(DATA))
+    assert outside.exists()
+
+
+def test_nothing_but_plain_files_of_weights_is_deleted(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes(DATA)
+    (tmp_path / "run.sh").write_bytes(DATA)
+    (tmp_path / "folder.gguf").mkdir()
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "x.gguf").write_bytes(DATA)
+    (tmp_path / "link.gguf").symlink_to(tmp_path / "kept" / "x.gguf")
+    (tmp_path / "way").symlink_to(tmp_path / "kept")
+    for path, why in {
+        "config.json": "is not in", "run.sh": "is not in", "folder.gguf": "no plain file|not a plain",
+        "link.gguf": "is a link", "way/x.gguf": "is a link",
+    }.items():  # fmt: skip
+        with pytest.raises(Failed, match=why):
+            erase(tmp_path, path, len(DATA))
+    assert (tmp_path / "config.json").exists() and (tmp_path / "kept" / "x.gguf").exists()
+
+
+def test_two_files_of_one_name_are_not_guessed_between(tmp_path: Path) -> None:
+    (tmp_path / "x.ckpt").write_bytes(DATA)
+    (tmp_path / "x.safetensors").write_bytes(DATA)
+    with pytest.raises(Failed, match="several"):
+        erase(tmp_path, "x", len(DATA))
+
+
+async def test_models_are_deleted_where_the_owner_says_so_and_not_before(
+    agent: AgentProcess, tmp_path: Path
+) -> None:
+    (tmp_path / "x.gguf").write_bytes(DATA)
+    agent.configure(models={"comfyui": str(tmp_path)})
+    args = ["x.gguf", str(len(DATA))]
+    refused = await agent.task("e1", "model-delete:comfyui", args=args)
+    assert refused.status_code == 403 and "delete_models: true" in refused.text
+    agent.configure(models={"comfyui": str(tmp_path)}, delete_models="yes")
+    assert (await agent.task("e2", "model-delete:comfyui", args=args)).status_code == 409
+    agent.configure(models={"comfyui": str(tmp_path)}, delete_models=True)
+    assert (await agent.task("e3", "model-delete:comfyui", args=args[:1])).status_code == 422
+    assert (await agent.task("e4", "model-delete:sdwebui", args=args)).status_code == 403
+    assert (tmp_path / "x.gguf").exists()
+    assert (await agent.task("e5", "model-delete:comfyui", args=args)).status_code == 200
+    assert (await agent.ended("e5"))["exit_code"] == 0
+    assert not (tmp_path / "x.gguf").exists()

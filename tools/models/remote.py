@@ -1,11 +1,13 @@
-"""Stores a file on another machine: its agent downloads it into the folder its owner names."""
+"""Files of another machine: its agent stores or deletes them in the folder its owner names."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
+from uuid import uuid4
 
-from nebula.errors import Conflict, UpstreamRejected
+from nebula.errors import Conflict, NotFound, UpstreamRejected
 from nebula.services.folders import ModelKind, layout
 from nebula.services.map import ServiceMap, ServiceSpec
 from nebula.services.nodes.follow import follow, task_id
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 _OUT_OF_TOUCH_SECONDS: Final = 600.0
 """How long the agent goes on downloading when it cannot reach us."""
+
+_LOOK_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True)
@@ -96,3 +100,70 @@ async def store(
         verified=file.sha256 is not None,
         already=last.endswith("already"),
     )
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A model file of another machine: where its agent finds it, and how many bytes it has."""
+
+    place: RemotePlace
+    name: str
+    path: str
+    size: int
+
+
+async def look(ctx: "Context", place: RemotePlace, name: str) -> RemoteFile:
+    """Have the agent of a machine find a model file that it may delete.
+
+    Raises:
+        PermissionDenied: when its owner lets nothing be deleted there; the hint says how to.
+        NotFound: when it is not there, or may not be touched.
+        NebulaError: as the agent says.
+    """
+    request = TaskRequest(
+        task_id=f"look-{uuid4().hex}",
+        command=f"model-look:{place.service_kind}",
+        args=(str(place.folder / name),),
+        lease_seconds=_LOOK_SECONDS,
+    )
+    path, size = await _told(ctx, place, name, request)
+    return RemoteFile(place, name, path, size)
+
+
+async def erase(ctx: "Context", file: RemoteFile) -> None:
+    """Have the agent delete a file, which must have the size it had.
+
+    Raises:
+        NotFound: when it is gone, or is another file now.
+        NebulaError: as `look` says, or as the agent says.
+    """
+    place = file.place
+    request = TaskRequest(
+        task_id=task_id(ctx.call_id, file.path),
+        command=f"model-delete:{place.service_kind}",
+        args=(str(place.folder / file.name), str(file.size)),
+        lease_seconds=_LOOK_SECONDS,
+    )
+    await _told(ctx, place, file.name, request)
+
+
+async def _told(
+    ctx: "Context", place: RemotePlace, name: str, request: TaskRequest
+) -> tuple[str, int]:
+    """Follow a task that tells a file's path and size as its last line."""
+    done = await follow(ctx, await ctx.parts.nodes.client(place.node), request)
+    last = done.lines[-1] if done.lines else ""
+    if done.report.exit_code != 0:
+        why = last.removeprefix("failed: ") or done.report.reason or "it did not say why"
+        raise NotFound(
+            f"{place.node} does not delete {name}: {why[:300]}",
+            hint="models_list shows what is there.",
+        )
+    try:
+        told = json.loads(last)
+        return str(told["path"]), int(told["size"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UpstreamRejected(
+            f"What {place.node} told about {name} cannot be read",
+            hint="Its agent may be of another version.",
+        ) from error

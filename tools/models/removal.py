@@ -5,12 +5,15 @@ import stat
 from typing import TYPE_CHECKING
 
 from nebula.errors import Conflict, InvalidInput, NotFound, PermissionDenied
+from nebula.services.folders import ModelKind
 from nebula.services.map import ServiceSpec
+from nebula.services.sizes import gigabytes
 from tools.models.hubs import matches
 from tools.models.inventory import list_models, model_names
 from tools.models.ollama import OllamaModels
 from tools.models.part import storage
-from tools.models.places import Stored, refuse_links, services_named, stored_files
+from tools.models.places import Stored, keeps_files, refuse_links, services_named, stored_files
+from tools.models.remote import RemoteFile, erase, look, remote_places
 from tools.models.schemas import DeleteReport, ModelEntry
 
 if TYPE_CHECKING:
@@ -30,8 +33,11 @@ async def delete(
     spec, entry = await named(ctx, model, service, node)
     if entry.simulated:
         raise Conflict(f"{entry.name} is simulated: there is nothing to delete")
+    far = await far_file(ctx, spec, entry)
     unloaded = await _out_of_use(ctx, spec, entry, force=force)
-    if spec.kind == "ollama":
+    if far is not None:
+        await erase(ctx, far)
+    elif spec.kind == "ollama":
         address = ctx.parts.services.map.address(spec)
         await OllamaModels(ctx.http, spec.name, address).delete(entry.name)
     else:
@@ -40,7 +46,7 @@ async def delete(
         model=entry.name,
         service=spec.name,
         node=spec.node,
-        freed_gb=entry.size_gb,
+        freed_gb=entry.size_gb if far is None else gigabytes(far.size),
         unloaded=unloaded,
     )
 
@@ -53,6 +59,22 @@ async def named(
     listed = await list_models(ctx, specs)
     entry = _one([m for m in listed.models if matches(m, model)], model, listed.notes)
     return next(s for s in specs if s.name == entry.service), entry
+
+
+async def far_file(ctx: "Context", spec: ServiceSpec, entry: ModelEntry) -> RemoteFile | None:
+    """Return the file of a model that lies on a machine with an agent; None for any other.
+
+    Raises:
+        PermissionDenied: when that machine's owner lets no models be deleted.
+        NebulaError: as the agent says.
+    """
+    node = ctx.parts.services.map.node(spec.node)
+    if entry.simulated or not keeps_files(spec) or node is None or not node.agent:
+        return None
+    if node.local and spec.models_folder is not None:
+        return None
+    places = remote_places(ctx.parts.services.map, ModelKind(entry.kind), [spec])
+    return await look(ctx, places[0], entry.name) if places else None
 
 
 def _one(found: list[ModelEntry], model: str, notes: list[str]) -> ModelEntry:
@@ -119,7 +141,7 @@ async def _remove(ctx: "Context", spec: ServiceSpec, entry: ModelEntry) -> None:
     if not mine:
         raise Conflict(
             f"The file of {entry.name} is not on this machine",
-            hint=f"Delete it on {spec.node}; `models_folder` in the service map says where it is.",
+            hint=f"Delete it on {spec.node}, or let that machine join (nodes_bootstrap).",
         )
     await asyncio.to_thread(unlink, mine[0])
 
