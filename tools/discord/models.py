@@ -117,3 +117,21 @@ class DiscordBot(Base):
     state: Mapped[str] = mapped_column(Text, server_default="off")
     problem: Mapped[str] = mapped_column(Text, server_default="")
     at: Mapped[datetime] = mapped_column(_MOMENT, server_default=func.now())
+
+
+class DiscordJob(Base):
+    """The message that follows a background job."""
+
+    __tablename__ = "discord_jobs"
+    __table_args__ = (
+        Index("ix_discord_jobs_open", "at", postgresql_where="not closed"),
+        Index("ix_discord_jobs_message", "message_id"),
+    )
+
+    job_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    channel_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    message_id: Mapped[str] = mapped_column(Text)
+    discord_id: Mapped[str] = mapped_column(Text)
+    """Who began it there: as them the job is looked up."""
+    closed: Mapped[bool] = mapped_column(server_default="false")
+    at: Mapped[datetime] = mapped_column(_MOMENT, server_default=func.now())

@@ -1,4 +1,4 @@
-"""A button under a question: who pressed it is checked, and the question's row decides."""
+"""A button under a question or a job: who pressed it is checked, and the row decides."""
 
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -6,6 +6,7 @@ import discord
 
 from nebula.errors import InvalidInput, NotFound, PermissionDenied
 from nebula.tool.approvals import Answer, Approval
+from ui.discord import jobs
 from ui.discord.canvas import NOBODY
 from ui.discord.cards import ask_for_changes, pressed
 from ui.discord.slash import admitted, whisper
@@ -23,6 +24,9 @@ async def decide(bot: "Bot", interaction: discord.Interaction) -> None:
         NebulaError: what to tell whoever pressed it, and nobody else.
     """
     data: dict[str, Any] = dict(interaction.data or {})
+    if (job_id := jobs.pressed(str(data.get("custom_id", "")))) is not None:
+        await jobs.press(bot, interaction, job_id)
+        return
     found = pressed(str(data.get("custom_id", "")))
     if found is None:
         return

@@ -17,6 +17,7 @@ from ui.discord.canvas import NOBODY
 from ui.discord.cards import CardTable
 from ui.discord.commands import Commands
 from ui.discord.drawing import Pace
+from ui.discord.jobs import JobCards
 from ui.discord.show import Stage
 from ui.discord.turn import error_text
 from ui.discord.watch import Watch
@@ -53,6 +54,7 @@ class Bot(discord.Client):
         self.admission = Admission(app.parts)
         self.cards = CardTable(app.parts)
         self.stage = Stage(self, pace)
+        self.jobs = JobCards(self, pace)
         self.watch = Watch(self, pace)
         registry = app.parts.registry
         self.commands = Commands(registry, registry.about)
@@ -78,6 +80,7 @@ class Bot(discord.Client):
         await self.watch.stop()
         await self._stop_hearing()
         await self.stage.stop()
+        await self.jobs.stop()
         await super().close()
 
     async def on_ready(self) -> None:

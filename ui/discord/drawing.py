@@ -30,6 +30,8 @@ class Pace:
     """Between two rounds of edits: four in five seconds, of the five that Discord allows."""
     look: float = 1.0
     """How often the person's rights are looked at while an answer is drawn."""
+    job: float = 2.5
+    """Between two edits of the message that follows a job; several share one channel."""
     sweep: float = 5.0
     """How often questions are looked through for those whose time is over."""
     ready: float = 2.0

@@ -108,7 +108,9 @@ class Stage:
 
         try:
             await drawing.draw(events, check=check, cards=bot.cards, resumed=resumed)
-            if view.outcome == "stopped":
+            if view.outcome != "stopped":
+                await bot.jobs.put(view, turn)
+            else:
                 # Whoever may no longer ask for anything is not worked for either.
                 caller = Caller(who, bot.surface, session_id=turn.session_id)
                 with suppress(NebulaError):

@@ -44,6 +44,8 @@ class TurnView:
         self._phases: dict[str, StepEvent] = {}
         self._tools: dict[str, ToolEvent] = {}
         self._jobs: dict[str, JobProgress] = {}
+        self.begun: set[str] = set()
+        """The jobs that it began itself."""
         self._streams: dict[str, Stream] = {}
         self._texts: dict[str, str] = {}
         self._error = ""
@@ -53,6 +55,11 @@ class TurnView:
     def done(self) -> bool:
         """Say whether the turn is over, or waits for a person."""
         return self.outcome is not None
+
+    @property
+    def jobs(self) -> list[str]:
+        """Return the background jobs that the turn told of."""
+        return list(self._jobs)
 
     def pages(self) -> list[str]:
         """Return the messages to show, in order."""
@@ -116,6 +123,7 @@ class TurnView:
 
     @take.register
     def _job(self, event: JobEvent) -> None:
+        self.begun.add(event.job_id)
         self._jobs[event.job_id] = JobProgress(
             job_id=event.job_id,
             tool=event.tool,
@@ -131,6 +139,9 @@ class TurnView:
         for key in [key for key in self._texts if key.startswith("shown-") and blocks]:
             del self._texts[key]
             self.files = []
+        for block in blocks:
+            if isinstance(block, JobProgress):
+                self._jobs.setdefault(block.job_id, block)
         self._texts[event.message_id] = self._shown(blocks) if blocks else safe(event.text)
 
     @take.register

@@ -49,6 +49,7 @@ class Watch:
             await self._attempt(lambda card=card: self._refresh(card))  # type: ignore[misc]
         for user_id in await self._bot.admission.accounts.linked_users():
             await self._attempt(lambda user_id=user_id: self._ask_directly(user_id))  # type: ignore[misc]
+        await self._attempt(self._bot.jobs.take_up)
         for turn in await self._bot.places.unfinished():
             session_id = turn.session_id
             await self._attempt(

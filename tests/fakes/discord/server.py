@@ -103,6 +103,11 @@ class FakeDiscord:
         self.notice()
         return seen
 
+    def delete(self, seen: Seen) -> None:
+        """Let somebody delete a message."""
+        self.messages.pop(seen.doc["id"])
+        self.order.remove(seen.doc["id"])
+
     def notice(self) -> None:
         """Wake whoever waits for something to become true."""
         self._changed.set()

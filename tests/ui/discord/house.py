@@ -12,19 +12,23 @@ from pydantic import Field
 from graphs.jarvis.caretaker import Pace as CarePace
 from nebula.app import App
 from nebula.auth.principal import Principal, Role
+from nebula.errors import UpstreamRejected
 from nebula.settings import Settings
 from nebula.tool.context import Context
-from nebula.tool.definition import Effect, tool
+from nebula.tool.definition import Effect, EffectKind, tool
 from nebula.tool.result import Block, Image, Plot, Result, Table
 from tests.fakes.discord.people import Person
 from tests.fakes.discord.server import TOKEN, FakeDiscord, Seen, fake_discord
-from tests.graphs.lab import DONE, Lab, Lamp, Name, lab, script
+from tests.graphs.lab import DONE, GATE, Lab, Lamp, Name, lab, script
 from tools.discord.accounts import Accounts
 from tools.discord.settings import DiscordSettings
+from tools.jobs.tools import jobs_cancel
 from ui.discord.drawing import Pace
 from ui.discord.run import beside
 
-PACE = Pace(edit=0.1, look=0.1, sweep=0.2, ready=0.1, identify=0.05, heartbeat=1.0, retry=0.05)
+PACE = Pace(
+    edit=0.1, look=0.1, job=0.1, sweep=0.2, ready=0.1, identify=0.05, heartbeat=1.0, retry=0.05
+)
 
 
 @tool(
@@ -72,7 +76,25 @@ async def lamps_tint(
     return Shades()
 
 
-MORE = [lamps_melt, lamps_tint]
+@tool(
+    effect=Effect.WRITE,
+    kind=EffectKind.IDEMPOTENT,
+    background=True,
+    timeout=60,
+    selectors=["name"],
+    examples=["polish the lamp", "make it shine"],
+)
+async def lamps_polish(ctx: Context, name: Name) -> Shades:
+    """Polish a lamp for as long as the gate is shut."""
+    await ctx.progress(0.25, f"rubbing {name}", step=1, steps=4)
+    await GATE.event.wait()
+    if name == "cracked":
+        raise UpstreamRejected("The lamp broke", hint="Take another.")
+    DONE.append(f"polish {name}")
+    return Shades()
+
+
+MORE = [lamps_melt, lamps_tint, lamps_polish, jobs_cancel]
 
 
 @dataclass
