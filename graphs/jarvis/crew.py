@@ -23,7 +23,7 @@ from graphs.thinking import Thinking
 from graphs.tracing import trace_cheaply
 from memory.checkpoints import Checkpoints
 from memory.sessions import Message
-from nebula.auth.principal import Caller
+from nebula.auth.principal import Caller, Surface
 from nebula.llm.command.answers import Call
 from nebula.policy.plan import Plan
 from nebula.tool.definition import AnyTool, Effect
@@ -120,8 +120,16 @@ class Crew:
         return f"{found[0].place.name}:{found[0].model}" if found else COMMAND
 
     def command(self, said: str, caller: Caller) -> tuple[str, dict[str, Any]] | None:
-        """Return the call that a message plainly is: a command, or a sentence of a tool."""
-        call = self._commands.match_exact(said, self.visible(caller, by_model=False))
+        """Return the call that a message plainly is: a command, or a sentence of a tool.
+
+        Of a person also one they may not make: then the executor says why, where a model or
+        command mode would look for something else that fits.
+        """
+        visible = self.visible(caller, by_model=False)
+        call = self._commands.match_exact(said, visible)
+        if call is None and caller.surface is not Surface.SCHEDULE:
+            others = [tool for tool in self.executor.registry if tool not in visible]
+            call = self._commands.match_exact(said, others)
         return None if call is None else (call.name, call.arguments)
 
     def settled(self, typed: str, caller: Caller, turn_id: str) -> Plan:

@@ -7,7 +7,7 @@ speaks for itself, the strictest word holds, and what no rule speaks for is deni
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from nebula.auth.principal import Surface
+from nebula.auth.principal import Principal, Surface
 from nebula.auth.rights import rights_of
 from nebula.policy.ask import STRICTNESS, Ask, Decision, Level, Uses, Verdict
 from nebula.policy.labels import leaks, tainted
@@ -55,7 +55,17 @@ def _permission(ask: Ask, _rules: Rules) -> Decision | None:
         return None
     if principal.can(ask.tool.permission):
         return _block("surface", f"Nobody may use {ask.tool.name} through {surface.value}.")
-    return _block("permission", f"{ask.tool.name} needs the permission {ask.tool.permission}.")
+    return _block("permission", _lacking(ask.tool, principal))
+
+
+def _lacking(tool: AnyTool, principal: Principal) -> str:
+    """Say which permission is missing; and that it is for here only, where the person has it."""
+    needs = f"{tool.name} needs the permission {tool.permission}"
+    if principal.frozen is None or principal.frozen.can(tool.permission):
+        return f"{needs}."
+    if all(pattern.endswith(":read") for pattern in principal.frozen.allowed):
+        return f"Jarvis only looks here: {needs}."
+    return f"{needs}, which is left out here."
 
 
 def _human_only(ask: Ask, _rules: Rules) -> Decision | None:

@@ -1,5 +1,6 @@
 """Talking to Jarvis in a real browser: commands, results, plans, sessions, the stop button."""
 
+
 from playwright.sync_api import expect
 
 from tests.fakes.scripted import ModelRequest, Reply, call, calls, say, stall
@@ -162,3 +163,19 @@ def test_the_system_panel_shows_cards_services_and_what_waits(chat: Chat) -> Non
     expect(panel.get_by_text("comfyui")).to_be_visible()
     expect(panel.get_by_role("heading", name="Waiting for you")).to_be_visible()
     expect(panel.get_by_text("Nothing runs or waits.")).to_be_visible()
+
+
+def test_a_session_is_made_one_for_looking_only_and_back(chat: Chat) -> None:
+    chat.say("check GPU status")
+    chat.settle()
+    chat.page.locator('a[href$="#system"]').click()
+    switch = chat.page.get_by_role("switch", name="Only look")
+    switch.click(timeout=ANSWER_MS)
+    expect(switch).to_be_checked()
+    chat.say("switch to llama")
+    expect(chat.answer("only looks here: gpu_switch needs")).to_be_visible(timeout=ANSWER_MS)
+    chat.picture("chat-only-look")
+    switch.click()
+    expect(switch).not_to_be_checked()
+    chat.say("switch to llama")
+    expect(chat.answer("llama3.1:8b is")).to_be_visible(timeout=ANSWER_MS)

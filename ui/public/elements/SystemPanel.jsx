@@ -100,6 +100,32 @@ function Offer({ offer, read }) {
   )
 }
 
+// In a session that is for looking only, Jarvis changes nothing, whoever asks.
+function Looking() {
+  const id = location.pathname.match(/^\/thread\/([^/]+)/)?.[1]
+  const [only, setOnly] = useState(null)
+  const [problem, setProblem] = useState("")
+  const ask = async (options) => {
+    const answer = await fetch(`/api/sessions/${id}/rights`, { credentials: "same-origin", ...options }).catch(() => null)
+    const body = await answer?.json().catch(() => null)
+    if (answer?.ok) { setOnly(body.read_only); setProblem("") }
+    else { setProblem(body?.detail || "That did not arrive. Try again."); if (options) setOnly((now) => !now) }
+  }
+  useEffect(() => { setOnly(null); if (id) ask() }, [id])
+  if (!id || (only === null && !problem)) return null
+  const put = (event) => {
+    setOnly(event.target.checked)
+    ask({ method: "PUT", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ read_only: event.target.checked }) })
+  }
+  return (
+    <section><h3>This session</h3>
+      <label className="looking"><input type="checkbox" role="switch" checked={only === true} onChange={put} />
+        <span>Only look<small>Jarvis answers, and changes nothing.</small></span></label>
+      {problem && <p className="problem" role="alert">{plain(problem)}</p>}
+    </section>
+  )
+}
+
 // What the panel reads also mends the number on its button, should a message have been missed.
 function tellWaiting(waiting) {
   window.postMessage({ nebula: "waiting", waiting }, location.origin)
@@ -174,6 +200,7 @@ export default function SystemPanel() {
           <ul className="jobs">{state.jobs.map((job) => <JobLine key={job.id} job={job} read={() => setTimes((n) => n + 1)} />)}</ul>
         </section>
       )}
+      <Looking />
     </div>
   )
 }
