@@ -1,6 +1,5 @@
 """Talking to Jarvis in a real browser: commands, results, plans, sessions, the stop button."""
 
-
 from playwright.sync_api import expect
 
 from tests.fakes.scripted import ModelRequest, Reply, call, calls, say, stall
