@@ -128,4 +128,24 @@ async def sample_diagram(ctx: Context) -> Picture:
     return Picture()
 
 
-ALL = [sample_paint, sample_poison, sample_diagram]
+class Burnt(Result):
+    """What is gone."""
+
+    subject: str
+
+
+@tool(
+    effect=Effect.DESTRUCTIVE,
+    kind=EffectKind.CHECK_THEN_ACT,
+    selectors=["subject"],
+    says=["burn [the] {subject}"],
+    examples=["burn the old sketches"],
+)
+async def sample_burn(
+    ctx: Context, subject: Annotated[str, Field(description="What to burn")]
+) -> Burnt:
+    """Burn a picture, for good."""
+    return Burnt(subject=subject)
+
+
+ALL = [sample_paint, sample_poison, sample_diagram, sample_burn]

@@ -161,12 +161,12 @@ def test_a_run_that_waits_is_seen_everywhere_and_goes_on_once_it_was_decided(
     site: Site, signed_in: SignIn, person: str
 ) -> None:
     chat = signed_in(theme="light")
-    agent = made_by(site, person, name="gardener", features=["knowledge"])
+    agent = made_by(site, person, name="gardener", features=[], tools=["sample_burn"])
 
     def thinks(request: ModelRequest) -> Reply:
         if not used(request):
-            return call("knowledge_forget", {"document": "doc_none"})
-        return say("There was nothing to forget.")
+            return call("sample_burn", {"subject": "dead leaves"})
+        return say("The leaves are burnt.")
 
     with site.thinking(thinks):
         chat.say("/agents_show agent=gardener")
@@ -184,7 +184,7 @@ def test_a_run_that_waits_is_seen_everywhere_and_goes_on_once_it_was_decided(
         line.get_by_role("link", name="decide").click()
         expect(chat.card()).to_have_attribute("data-state", "pending", timeout=ANSWER_MS)
         chat.card().get_by_role("button", name="Approve").click()
-        expect(chat.answer("There was nothing to forget.")).to_be_visible(timeout=ANSWER_MS)
+        expect(chat.answer("The leaves are burnt.")).to_be_visible(timeout=ANSWER_MS)
     shown = use(site, person, "agents_list_runs", agent="gardener")["runs"]
     assert [(one["state"], one["dry_run"]) for one in shown] == [("done", False)]
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from api.identity import session_token
 from nebula.auth.principal import Principal, Surface
 from nebula.errors import NebulaError, NotAuthenticated, PermissionDenied
-from nebula.events.triggers import EVENTS
+from nebula.events.triggers import EVENTS, WEBHOOK
 from nebula.jobs.schedules.words import coming, in_words
 from nebula.tool.definition import Audience, Effect
 from tools.agents.runs import Runs
@@ -22,6 +22,7 @@ from tools.agents.schemas import Agent, ReadyAgent, Run
 from tools.agents.service import Agents, cron_of
 from tools.agents.spec import Limits
 from tools.agents.tools_looking import ready_ones
+from tools.webhooks.service import Webhooks
 from ui.chat import door
 
 router = APIRouter(include_in_schema=False, prefix="/ui/agents")
@@ -101,7 +102,13 @@ async def offered(request: Request) -> JSONResponse:
     """Return what an agent of this person may use and wait for."""
 
     async def read(me: Principal) -> BaseModel:
-        return _offered(me)
+        shown = _offered(me)
+        if me.can("webhooks:read"):
+            found = await Webhooks(door.app().parts).list(me)
+            shown.events[WEBHOOK] = {"hook": [hook.name for hook in found]}
+        else:
+            del shown.events[WEBHOOK]
+        return shown
 
     return await _answer(request, read)
 

@@ -115,6 +115,8 @@ function Event({ draft, set, events, problem }) {
       <Field name="trigger" label="Event" problem={problem}>
         {(given) => <select {...given} value={draft.event} onChange={(e) => set({ event: e.target.value, where: {} })}>{Object.keys(events).map((name) => <option key={name}>{name}</option>)}</select>}
       </Field>
+      {draft.event === "webhook.received" && <p className="hint">{events[draft.event].hook.length > 0
+        ? "A signed delivery to one of your webhooks starts it." : "You have no webhook yet: say “make a webhook”, then open this form again."}</p>}
       <div className="pair">{fields.map(([name, values]) => (
         <Field key={name} name={`where.${name}`} label={`Only where ${name} is`}>
           {(given) => values.length > 0
