@@ -1,9 +1,10 @@
 """Tables of the Discord door. Ids of Discord are kept as text, as its API writes them."""
 
-from datetime import datetime
+from datetime import date, datetime
+from typing import Any
 
-from sqlalchemy import CheckConstraint, DateTime, Index, Text, func, true
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import CheckConstraint, Date, DateTime, Index, Text, func, true
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from nebula.db.base import Base
@@ -135,3 +136,93 @@ class DiscordJob(Base):
     """Who began it there: as them the job is looked up."""
     closed: Mapped[bool] = mapped_column(server_default="false")
     at: Mapped[datetime] = mapped_column(_MOMENT, server_default=func.now())
+
+
+class DiscordCommunity(Base):
+    """What the community bot does on a server, and as whom: whoever set it, cut down."""
+
+    __tablename__ = "discord_communities"
+
+    guild_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    settings: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    owner_id: Mapped[str] = mapped_column(Text)
+    owner_name: Mapped[str] = mapped_column(Text)
+    key_id: Mapped[str | None] = mapped_column(Text)
+    revision: Mapped[int] = mapped_column(server_default="1")
+    changed_at: Mapped[datetime] = mapped_column(_MOMENT, server_default=func.now())
+
+
+class DiscordAction(Base):
+    """Something done on a server, by itself or for somebody; the key makes it one."""
+
+    __tablename__ = "discord_actions"
+    __table_args__ = (
+        CheckConstraint(
+            "state in ('due', 'doing', 'done', 'told', 'failed', 'undone', 'dropped')",
+            name="state",
+        ),
+        Index("ix_discord_actions_due", "not_before", postgresql_where="state in ('due', 'doing')"),
+        Index("ix_discord_actions_target", "guild_id", "target_id", "at"),
+        Index("ix_discord_actions_at", "guild_id", "at"),
+    )
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    guild_id: Mapped[str] = mapped_column(Text)
+    kind: Mapped[str] = mapped_column(Text)
+    target_id: Mapped[str] = mapped_column(Text, server_default="")
+    target_name: Mapped[str] = mapped_column(Text, server_default="")
+    channel_id: Mapped[str | None] = mapped_column(Text)
+    rule: Mapped[str] = mapped_column(Text, server_default="")
+    reason: Mapped[str] = mapped_column(Text, server_default="")
+    detail: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    offence: Mapped[bool] = mapped_column(server_default="false")
+    """It counts on the ladder of penalties."""
+    by: Mapped[str] = mapped_column(Text, server_default="")
+    """Whoever asked for it; empty when the bot did by itself."""
+    state: Mapped[str] = mapped_column(Text, server_default="due")
+    problem: Mapped[str] = mapped_column(Text, server_default="")
+    tries: Mapped[int] = mapped_column(server_default="0")
+    not_before: Mapped[datetime] = mapped_column(_MOMENT, server_default=func.clock_timestamp())
+    at: Mapped[datetime] = mapped_column(_MOMENT, server_default=func.clock_timestamp())
+
+
+class DiscordCount(Base):
+    """How many of something there were on a day; nothing of what was said."""
+
+    __tablename__ = "discord_counts"
+    __table_args__ = (
+        CheckConstraint("kind in ('message', 'join', 'leave', 'command')", name="kind"),
+    )
+
+    guild_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    day: Mapped[date] = mapped_column(Date, primary_key=True)
+    kind: Mapped[str] = mapped_column(Text, primary_key=True)
+    key: Mapped[str] = mapped_column(Text, primary_key=True)
+    """The channel of messages, the name of a command, else empty."""
+    count: Mapped[int]
+
+
+class DiscordCounter(Base):
+    """Which of several bots on one database counts; it holds that for some seconds at a time."""
+
+    __tablename__ = "discord_counter"
+    __table_args__ = (CheckConstraint("one", name="only_row"),)
+
+    one: Mapped[bool] = mapped_column(primary_key=True, server_default=true())
+    holder: Mapped[str] = mapped_column(Text)
+    until: Mapped[datetime] = mapped_column(_MOMENT)
+
+
+class DiscordMessage(Base):
+    """A message that a schedule posts."""
+
+    __tablename__ = "discord_messages"
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    guild_id: Mapped[str] = mapped_column(Text)
+    channel_id: Mapped[str] = mapped_column(Text)
+    channel_name: Mapped[str] = mapped_column(Text, server_default="")
+    text: Mapped[str] = mapped_column(Text)
+    schedule_id: Mapped[str | None] = mapped_column(Text)
+    owner_id: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(_MOMENT, server_default=func.now())

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict
 
 from nebula.tool.render import as_text, escape
 from nebula.tool.result import Block, Markdown, Result, ShownOnce, Table
+from tools.discord.community.rules import Community
+from tools.discord.community.schemas import lines_of
 
 
 class AnswerIn(StrEnum):
@@ -70,6 +72,9 @@ class ServerSettings(Result):
     """How the bot behaves on a server."""
 
     server: Server
+    community: Community = Community()
+    owner: str = ""
+    """Whose rights the community bot acts with there."""
     done: str = ""
 
     def render(self) -> Sequence[Block]:
@@ -81,6 +86,7 @@ class ServerSettings(Result):
             f"- answers: {'yes' if server.enabled else 'no'}, a mention in {where}",
             f"- channels: {escape(', '.join(server.channels) or 'all')}",
             f"- roles: {escape(', '.join(server.roles) or 'all')}",
+            *lines_of(self.community, self.owner),
         ]
         return [Markdown(text="\n".join([said, "", *lines]))]
 

@@ -16,6 +16,12 @@ class DiscordSettings(BaseSettings):
     token: SecretStr = Field(
         SecretStr(""), description="The bot's token; with one, `jarvis up` opens Discord too"
     )
+    api: str = Field(
+        "https://discord.com/api/v10", description="Where Discord's REST is; a proxy, for instance"
+    )
+    kept_days: int = Field(
+        180, ge=1, le=3650, description="Counts and the log of actions are kept for so many days"
+    )
     unlinked: Literal["hint", "ignore"] = Field(
         "hint", description="What people without a linked account get: how to link, or nothing"
     )

@@ -1,6 +1,6 @@
 """Discord: linking one's account, and how the bot behaves on each server."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -9,9 +9,12 @@ from nebula.policy.selectors import Kind
 from nebula.tool.context import Context
 from nebula.tool.definition import Audience, Effect, EffectKind, tool
 from tools.discord.accounts import Accounts
+from tools.discord.community.setting import Wanted, set_community
+from tools.discord.community.store import Communities
 from tools.discord.schemas import (
     AnswerIn,
     LinkCode,
+    Server,
     ServerList,
     ServerSettings,
     Unlinked,
@@ -78,27 +81,46 @@ async def discord_list_servers(ctx: Context) -> ServerList:
     rest="GET /discord/settings",
     outside=True,
     says=["(show|what are) [the] discord settings [(of|on|for) {server}]"],
-    examples=["in which channels do you answer on Discord?", "who may talk to the discord bot"],
+    examples=[
+        "in which channels do you answer on Discord?",
+        "who may talk to the discord bot",
+        "how are new members greeted on our discord",
+    ],
 )
 async def discord_get_settings(ctx: Context, server: AnyServer = "") -> ServerSettings:
-    """Show where and whom the bot answers on a Discord server."""
-    return ServerSettings(server=await Servers(ctx.parts.db).find(server))
+    """Show what the bot does on a Discord server: whom it answers, welcome, roles, moderation."""
+    found = await Servers(ctx.parts.db).find(server)
+    return await _settings(ctx, found)
 
 
 @tool(
     effect=Effect.WRITE,
     kind=EffectKind.IDEMPOTENT,
     permission="discord:admin",
-    selectors={"server": Kind.WORDS, "channels": Kind.WORDS, "roles": Kind.WORDS},
+    selectors={
+        "server": Kind.WORDS,
+        "channels": Kind.WORDS,
+        "roles": Kind.WORDS,
+        "welcome": Kind.WORDS,
+        "welcome_in": Kind.WORDS,
+        "autorole": Kind.WORDS,
+        "log_channel": Kind.WORDS,
+    },
     rest="PUT /discord/settings",
     says=[
         "answer (on|in) discord [server] {server} (with|in) [a] {answer_in}",
         "switch the discord bot {enabled} [(on|in) {server}]",
+        "(set|switch) [the] discord moderation [to] {moderation} [(on|in) {server}]",
+        "(welcome|greet) [new] [discord] members [(on|in) {server}] with {welcome}",
+        "give [new] [discord] members [(on|in) {server}] the role {autorole}",
     ],
     examples=[
         "answer on Discord only in channel 1122334455",
         "only the moderators may use the discord bot",
         "stop answering on our Discord",
+        "greet everybody who joins our discord in #hello",
+        "stop giving new discord members a role",
+        "count messages on the discord server",
     ],
 )
 async def discord_set_settings(  # noqa: PLR0917 - the executor passes them by name
@@ -118,18 +140,60 @@ async def discord_set_settings(  # noqa: PLR0917 - the executor passes them by n
     answer_in: Annotated[
         AnswerIn | None, Field(description="Answer a mention in a thread, or as a reply")
     ] = None,
+    welcome: Annotated[
+        str | None,
+        Field(max_length=1500, description="Greeting with {user} {name} {server}; empty for none"),
+    ] = None,
+    welcome_in: Annotated[
+        str | None, Field(max_length=100, description="Channel of the greeting, or dm")
+    ] = None,
+    autorole: Annotated[
+        str | None, Field(max_length=100, description="Role of new members; empty for none")
+    ] = None,
+    autorole_after_minutes: Annotated[
+        int | None, Field(ge=0, le=43_200, description="Give the role only after so long")
+    ] = None,
+    autorole_after_rules: Annotated[
+        bool | None, Field(description="Give it once they have agreed to the server's rules")
+    ] = None,
+    moderation: Annotated[
+        Literal["off", "tell"] | None,
+        Field(description="Off, or only tell; discord_enforce_moderation lets it act"),
+    ] = None,
+    log_channel: Annotated[
+        str | None, Field(max_length=100, description="Where actions are told; empty for nowhere")
+    ] = None,
+    count: Annotated[bool | None, Field(description="Count messages, joins and leaves")] = None,
 ) -> ServerSettings:
-    """Set where and whom the bot answers on a Discord server."""
-    asked: dict[str, Any] = {
+    """Set whom the bot answers on a Discord server, its welcome, auto-role and moderation."""
+    own: dict[str, Any] = {
         "enabled": enabled,
         "channels": channels,
         "roles": roles,
         "answer_in": None if answer_in is None else answer_in.value,
     }
-    values = {name: value for name, value in asked.items() if value is not None}
-    if not values:
-        raise InvalidInput("Say what to set: enabled, channels, roles or answer_in")
+    own = {name: value for name, value in own.items() if value is not None}
+    wanted = Wanted(
+        welcome=welcome,
+        welcome_in=welcome_in,
+        autorole=autorole,
+        autorole_after_minutes=autorole_after_minutes,
+        autorole_after_rules=autorole_after_rules,
+        moderation=moderation,
+        log_channel=log_channel,
+        count=count,
+    )
+    if not own and not wanted.any:
+        raise InvalidInput("Say what to set: enabled, channels, welcome, autorole, moderation, …")
     servers = Servers(ctx.parts.db)
     found = await servers.find(server)
-    changed = await servers.change(found.guild_id, values)
-    return ServerSettings(server=changed, done="is set")
+    if wanted.any:
+        await set_community(ctx, found.guild_id, wanted)
+    if own:
+        found = await servers.change(found.guild_id, own)
+    return await _settings(ctx, found, "is set")
+
+
+async def _settings(ctx: Context, server: Server, done: str = "") -> ServerSettings:
+    kept = await Communities(ctx.parts.db).of(server.guild_id)
+    return ServerSettings(server=server, community=kept.settings, owner=kept.owner_name, done=done)

@@ -27,7 +27,7 @@ async def catch_up(bot: "Bot") -> None:
         except (discord.Forbidden, discord.NotFound):
             continue
         for message in missed:
-            await bot.on_message(message)
+            await bot.hear(message)
 
 
 async def _channels(bot: "Bot") -> dict[str, str]:

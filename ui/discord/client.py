@@ -16,6 +16,7 @@ from ui.discord.admission import Admission
 from ui.discord.canvas import NOBODY
 from ui.discord.cards import CardTable
 from ui.discord.commands import Commands
+from ui.discord.community.bot import CommunityBot
 from ui.discord.drawing import Pace
 from ui.discord.jobs import JobCards
 from ui.discord.show import Stage
@@ -29,19 +30,32 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-def intents() -> discord.Intents:
-    """Return what Discord is asked to tell: messages and what they say, and no presence."""
-    return discord.Intents(guilds=True, guild_messages=True, dm_messages=True, message_content=True)
+def intents(*, members: bool = False) -> discord.Intents:
+    """Return what Discord is asked to tell: messages and what they say, and no presence.
+
+    Who joins and leaves only when a community's settings need it: that intent is privileged.
+    """
+    return discord.Intents(
+        guilds=True, guild_messages=True, dm_messages=True, message_content=True, members=members
+    )
 
 
 class Bot(discord.Client):
     """One connection to Discord over one open App. Reconnecting is the library's work."""
 
-    def __init__(self, app: "App", jarvis: "Jarvis", pace: Pace | None = None) -> None:
-        """Take the running program."""
+    def __init__(
+        self,
+        app: "App",
+        jarvis: "Jarvis",
+        pace: Pace | None = None,
+        *,
+        members: bool = False,
+        problem: str = "",
+    ) -> None:
+        """Take the running program, whether to ask for members, and what it is short of."""
         self._pace = pace = pace or Pace()
         super().__init__(
-            intents=intents(),
+            intents=intents(members=members),
             allowed_mentions=NOBODY,
             chunk_guilds_at_startup=False,
             member_cache_flags=discord.MemberCacheFlags.none(),
@@ -56,6 +70,8 @@ class Bot(discord.Client):
         self.stage = Stage(self, pace)
         self.jobs = JobCards(self, pace)
         self.watch = Watch(self, pace)
+        self.community = CommunityBot(app, pace)
+        self._problem = problem
         registry = app.parts.registry
         self.commands = Commands(registry, registry.about)
         self._heard: set[asyncio.Task[Any]] = set()
@@ -64,6 +80,7 @@ class Bot(discord.Client):
         """Tell Discord the commands when they are not those that it has."""
         await slash.synchronize(self)
         self.watch.start()
+        await self.community.start()
 
     async def before_identify_hook(self, _shard_id: int | None, *, initial: bool = False) -> None:
         """Wait as long as Discord wants between two greetings."""
@@ -79,6 +96,7 @@ class Bot(discord.Client):
         """Leave: what is being drawn is drawn on by the next start."""
         await self.watch.stop()
         await self._stop_hearing()
+        await self.community.stop()
         await self.stage.stop()
         await self.jobs.stop()
         await super().close()
@@ -89,7 +107,10 @@ class Bot(discord.Client):
         for guild in self.guilds:
             await self.admission.servers.joined(str(guild.id), guild.name)
         await self.admission.servers.note_bot(
-            application_id=str(self.application_id), name=self.user.name, state="on", problem=""
+            application_id=str(self.application_id),
+            name=self.user.name,
+            state="on",
+            problem=self._problem,
         )
         log.info("discord_ready", bot=self.user.name, servers=len(self.guilds))
         await self._guarded(lambda: catch_up.catch_up(self))
@@ -103,7 +124,27 @@ class Bot(discord.Client):
         await self.admission.servers.left(str(guild.id))
 
     async def on_message(self, message: discord.Message) -> None:
-        """Hear a message."""
+        """Hear a message, and look at it as the community bot."""
+        # Side by side: neither waits for the other, and messages are begun in their order.
+        await asyncio.gather(
+            self.hear(message), self._guarded(lambda: self.community.heard(message))
+        )
+
+    async def on_raw_message_edit(self, edit: discord.RawMessageUpdateEvent) -> None:
+        """Look at what a message was changed to."""
+        if "content" in edit.data:
+            await self._guarded(lambda: self.community.heard(edit.message, edited=True))
+
+    async def on_member_join(self, member: discord.Member) -> None:
+        """Greet somebody who has joined."""
+        await self._guarded(lambda: self.community.joined(member))
+
+    async def on_raw_member_remove(self, gone: discord.RawMemberRemoveEvent) -> None:
+        """Count somebody who has left."""
+        self.community.left(str(gone.guild_id))
+
+    async def hear(self, message: discord.Message) -> None:
+        """Hear a message that may be for Jarvis."""
 
         async def tell(text: str) -> None:
             await message.reply(text, mention_author=False, suppress_embeds=True)

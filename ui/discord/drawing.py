@@ -40,6 +40,8 @@ class Pace:
     """Between two greetings of Discord, when a session could not be resumed."""
     heartbeat: float = 60.0
     """After so long without a sign from Discord, a connection is given up."""
+    act: float = 0.25
+    """Between two things the community bot does: whoever it acts as keeps room for their own."""
     retry: float = 5.0
     """Before trying again when Discord cannot be reached; doubled each time, to five minutes."""
 

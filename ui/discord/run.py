@@ -12,6 +12,7 @@ import discord
 import structlog
 
 from nebula.errors import InvalidInput, NebulaError, NotAuthenticated
+from tools.discord.community.store import Communities
 from tools.discord.servers import Servers
 from tools.discord.settings import DiscordSettings
 from ui.discord.client import Bot
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _LONGEST_WAIT = 300.0
+_NO_MEMBERS = (
+    "Welcome, roles of new members, the raid brake and counting joins wait: switch on “Server"
+    " Members Intent” for the bot in Discord's developer portal, then restart."
+)
 _BAD_TOKEN, _BAD_INTENTS = 4004, 4014
 _AWAY = (discord.DiscordException, aiohttp.ClientError, OSError, TimeoutError, NebulaError)
 
@@ -67,15 +72,22 @@ async def keep(app: "App", jarvis: "Jarvis", pace: Pace | None = None) -> None:
     token = _token(app.parts.settings_of(DiscordSettings))
     pace = pace or Pace()
     servers, wait = Servers(app.parts.db), pace.retry
+    wants = Wants(Communities(app.parts.db))
     while True:
         try:
-            async with Bot(app, jarvis, pace) as bot:
-                await bot.start(token)
+            await wants.look()
+            bot = Bot(app, jarvis, pace, members=wants.asks, problem=wants.problem)
+            if await _ran(bot, token, wants):
+                continue
             return
         except asyncio.CancelledError:
             await asyncio.shield(servers.note_bot(state="off", problem=""))
             raise
         except _AWAY as error:
+            if wants.refused(error):
+                # Without the members it goes on: talking needs no more than it has.
+                log.warning("discord_members_refused", next_step=wants.problem)
+                continue
             refused = _refusal(error)
             if refused is not None:
                 await servers.note_bot(state="off", problem=f"{refused} {refused.hint}")
@@ -84,6 +96,58 @@ async def keep(app: "App", jarvis: "Jarvis", pace: Pace | None = None) -> None:
             await servers.note_bot(state="away", problem=str(error)[:200])
         await asyncio.sleep(wait)
         wait = min(2 * wait, _LONGEST_WAIT)
+
+
+class Wants:
+    """Whether Discord is asked who joins and leaves: when settings need it and it was not refused."""
+
+    def __init__(self, store: Communities) -> None:
+        """Take the settings of the servers."""
+        self._store = store
+        self._needed = self._no = False
+
+    @property
+    def asks(self) -> bool:
+        """Say whether it is asked for."""
+        return self._needed and not self._no
+
+    @property
+    def problem(self) -> str:
+        """Say what is missing and where to switch it on; empty when nothing is."""
+        return _NO_MEMBERS if self._needed and self._no else ""
+
+    async def look(self) -> None:
+        """Read whether it is needed; when it no longer is, a refusal is forgotten."""
+        self._needed = any(each.settings.wants_members for each in await self._store.all())
+        self._no = self._no and self._needed
+
+    def refused(self, error: BaseException) -> bool:
+        """Note that Discord refused it, when this may be why it closed the connection."""
+        if not self.asks or not _intents_refused(error):
+            return False
+        self._no = True
+        return True
+
+    def differs(self, needed: bool) -> bool:
+        """Say whether the connection has to be made anew, now that it is needed or not."""
+        return needed != self._needed
+
+
+async def _ran(bot: Bot, token: str, wants: Wants) -> bool:
+    """Run a bot until it ends; True when it has to be started again with other intents."""
+    async with bot:
+        running = asyncio.create_task(bot.start(token), name="discord-connection")
+        other = asyncio.create_task(bot.community.until(wants.differs), name="discord-intents")
+        try:
+            await asyncio.wait({running, other}, return_when=asyncio.FIRST_COMPLETED)
+            if running.done():
+                await running
+                return False
+            return True
+        finally:
+            for task in (running, other):
+                task.cancel()
+            await asyncio.gather(running, other, return_exceptions=True)
 
 
 @asynccontextmanager
@@ -116,6 +180,11 @@ async def _quietly(app: "App", jarvis: "Jarvis", pace: Pace | None) -> None:
         log.exception("discord_crashed")
 
 
+def _intents_refused(error: BaseException) -> bool:
+    code = error.code if isinstance(error, discord.ConnectionClosed) else None
+    return isinstance(error, discord.PrivilegedIntentsRequired) or code == _BAD_INTENTS
+
+
 def _refusal(error: BaseException) -> NebulaError | None:
     """Return what an operator has to put right, None for what passes by itself."""
     code = error.code if isinstance(error, discord.ConnectionClosed) else None
@@ -124,7 +193,7 @@ def _refusal(error: BaseException) -> NebulaError | None:
             "Discord refuses the bot's token",
             hint="Make a new one in the developer portal and set JARVIS_DISCORD_TOKEN.",
         )
-    if isinstance(error, discord.PrivilegedIntentsRequired) or code == _BAD_INTENTS:
+    if _intents_refused(error):
         return InvalidInput(
             "The bot may not read what messages say",
             hint="Switch on “Message Content Intent” for it in Discord's developer portal.",

@@ -11,6 +11,8 @@ from aiohttp import WSMsgType, web
 from tests.fakes.discord import payloads
 from tests.fakes.discord.payloads import Doc
 
+MEMBERS = 1 << 1
+
 _HELLO, _BEAT, _IDENTIFY, _RESUME, _RECONNECT, _INVALID, _ACK = 10, 1, 2, 6, 7, 9, 11
 
 
@@ -24,6 +26,8 @@ class Gateway:
     deaf: bool = False
     """Heartbeats are not answered: the connection looks alive and is dead."""
     bad_intents: bool = False
+    no_members: bool = False
+    """“Server Members Intent” is switched off in the portal."""
     forgets: bool = False
     """Sessions are not resumed."""
     identified: int = 0
@@ -101,7 +105,7 @@ class Gateway:
         if d["token"] != self.token:
             await socket.close(code=4004)
             return
-        if self.bad_intents:
+        if self.bad_intents or (self.no_members and d["intents"] & MEMBERS):
             await socket.close(code=4014)
             return
         self.identified += 1

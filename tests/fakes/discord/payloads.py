@@ -1,11 +1,18 @@
 """What Discord's documents look like on the wire."""
 
+import json
 from typing import Any
+
+from aiohttp import web
 
 Doc = dict[str, Any]
 
 ALL_PERMISSIONS = "2248473465835073"
+ORDINARY_PERMISSIONS = str(1 << 10 | 1 << 11 | 1 << 16)
+"""See channels, write, read what was written before."""
 GUILD, EVERYONE, GENERAL, QUIET = "200", "200", "300", "301"
+CREW, HELPERS, BOT_ROLE, CHIEFS = "400", "401", "500", "600"
+OWNER = "999"
 BOT = "100"
 WHEN = "2026-01-01T00:00:00.000000+00:00"
 
@@ -35,15 +42,17 @@ def member(roles: list[str]) -> Doc:
     }
 
 
-def role(role_id: str, name: str) -> Doc:
+def role(
+    role_id: str, name: str, position: int = 0, permissions: str = ORDINARY_PERMISSIONS
+) -> Doc:
     return {
         "id": role_id,
         "name": name,
         "color": 0,
         "colors": {"primary_color": 0, "secondary_color": None, "tertiary_color": None},
         "hoist": False,
-        "position": 0,
-        "permissions": ALL_PERMISSIONS,
+        "position": position,
+        "permissions": permissions,
         "managed": False,
         "mentionable": False,
         "flags": 0,
@@ -97,13 +106,13 @@ def guild(channels: list[Doc], roles: list[Doc]) -> Doc:
         "id": GUILD,
         "name": "lab",
         "icon": None,
-        "owner_id": "999",
+        "owner_id": OWNER,
         "roles": [role(EVERYONE, "@everyone"), *roles],
         "emojis": [],
         "stickers": [],
         "features": [],
         "channels": channels,
-        "members": [{**member([]), "user": user(BOT, "jarvis", bot=True)}],
+        "members": [{**member([BOT_ROLE]), "user": user(BOT, "jarvis", bot=True)}],
         "member_count": 3,
         "threads": [],
         "voice_states": [],
@@ -174,3 +183,11 @@ def application(flags: int = 1 << 18 | 1 << 19) -> Doc:
         "team": None,
         "owner": user("999", "owner"),
     }
+
+
+def as_json(
+    document: Any, status: int = 200, headers: dict[str, str] | None = None
+) -> web.Response:
+    # Exactly this type: discord.py reads JSON only without a charset.
+    head = {"Content-Type": "application/json", **(headers or {})}
+    return web.Response(body=json.dumps(document).encode(), status=status, headers=head)

@@ -15,8 +15,9 @@ import yarl
 from aiohttp import web
 
 from tests.fakes.discord import payloads
+from tests.fakes.discord.community import Community
 from tests.fakes.discord.gateway import Gateway
-from tests.fakes.discord.payloads import Doc
+from tests.fakes.discord.payloads import Doc, as_json
 
 TOKEN = "fake.bot.token"
 _EPOCH_MS = 1_420_070_400_000
@@ -49,7 +50,13 @@ class FakeDiscord:
             payloads.GENERAL: payloads.channel(payloads.GENERAL, "general"),
             payloads.QUIET: payloads.channel(payloads.QUIET, "quiet"),
         }
-        self.roles = [payloads.role("400", "crew")]
+        self.roles = [
+            payloads.role(payloads.CREW, "crew", 1),
+            payloads.role(payloads.HELPERS, "helpers", 2, str(1 << 13)),
+            payloads.role(payloads.BOT_ROLE, "jarvis", 10, payloads.ALL_PERMISSIONS),
+            payloads.role(payloads.CHIEFS, "chiefs", 20),
+        ]
+        self.community = Community(self)
         self.messages: dict[str, Seen] = {}
         self.order: list[str] = []
         self.requests: list[tuple[str, str]] = []
@@ -139,9 +146,11 @@ class FakeDiscord:
         parts = path.strip("/").split("/")
         open_to_all = parts[0] in {"interactions", "webhooks"}
         if not open_to_all and request.headers.get("Authorization") != f"Bot {TOKEN}":
-            return _json({"message": "401: Unauthorized", "code": 0}, 401)
+            return as_json({"message": "401: Unauthorized", "code": 0}, 401)
         body, files = await _body(request)
-        answer = await self._route(request, parts, body, files)
+        answer = self.community.misbehaving(request.method, parts)
+        answer = answer or self.community.route(request, parts, body)
+        answer = answer or await self._route(request, parts, body, files)
         self.notice()
         return answer
 
@@ -150,15 +159,15 @@ class FakeDiscord:
     ) -> web.Response:
         match (request.method, *parts):
             case ("GET", "users", "@me"):
-                return _json(payloads.user(payloads.BOT, "jarvis", bot=True))
+                return as_json(payloads.user(payloads.BOT, "jarvis", bot=True))
             case ("POST", "users", "@me", "channels"):
-                return _json(self.channels[f"7{body['recipient_id']}"])
+                return as_json(self.channels[f"7{body['recipient_id']}"])
             case ("GET", "oauth2" | "applications", *_):
-                return _json(payloads.application())
+                return as_json(payloads.application())
             case ("PUT", "applications", _, "commands"):
                 return self._commands(body)
             case ("GET", "channels", channel_id) if channel_id in self.channels:
-                return _json(self.channels[channel_id])
+                return as_json(self.channels[channel_id])
             case ("POST", "channels", channel_id, "typing"):
                 self.typing.append(channel_id)
                 return web.Response(status=204)
@@ -176,13 +185,13 @@ class FakeDiscord:
                 return await self._edit_reply(token, message_id, body, files)
             case ("POST", "webhooks", _, token):
                 return self._followup(token, body, files)
-        return _json({"message": "404: Not Found", "code": 10003}, 404)
+        return as_json({"message": "404: Not Found", "code": 10003}, 404)
 
     def _commands(self, body: list[Doc]) -> web.Response:
         assert len(body) <= 100
         self.command_syncs += 1
         self.commands = [{**c, "id": self.new_id(), "application_id": "100"} for c in body]
-        return _json([{**c, "version": "1"} for c in self.commands])
+        return as_json([{**c, "version": "1"} for c in self.commands])
 
     def _history(self, channel_id: str, query: Any) -> web.Response:
         after, before = int(query.get("after", 0)), int(query.get("before", 2**63))
@@ -193,45 +202,47 @@ class FakeDiscord:
         ]
         most = int(query.get("limit", 50))
         chosen = found[:most] if "after" in query else found[-most:]
-        return _json(list(reversed(chosen)))
+        return as_json(list(reversed(chosen)))
 
     def _post(self, channel_id: str, body: Doc, files: dict[str, bytes]) -> web.Response:
         if channel_id not in self.channels:
-            return _json({"message": "Unknown Channel", "code": 10003}, 404)
+            return as_json({"message": "Unknown Channel", "code": 10003}, 404)
         if len(body.get("content") or "") > 2000:
-            return _json({"message": "Invalid Form Body", "code": 50035}, 400)
+            return as_json({"message": "Invalid Form Body", "code": 50035}, 400)
         if body.get("enforce_nonce") and (known := self._nonces.get(body["nonce"])):
-            return _json(self.messages[known].doc)
+            return as_json(self.messages[known].doc)
         seen = self._by_bot(channel_id, body, files)
         if body.get("nonce"):
             self._nonces[body["nonce"]] = seen.doc["id"]
-        return _json(seen.doc)
+        return as_json(seen.doc)
 
     def _by_bot(self, channel_id: str, body: Doc, files: dict[str, bytes]) -> Seen:
         kept = ("components", "flags", "allowed_mentions", "message_reference")
         more = {key: body[key] for key in kept if body.get(key) is not None}
+        if body.get("poll") is not None:
+            more["poll"] = self.community.poll(body["poll"])
         author = payloads.user(payloads.BOT, "jarvis", bot=True)
         return self.put(channel_id, author, body.get("content") or "", files=files, **more)
 
     async def _edit(self, message_id: str, body: Doc) -> web.Response:
         seen = self.messages.get(message_id)
         if seen is None:
-            return _json({"message": "Unknown Message", "code": 10008}, 404)
+            return as_json({"message": "Unknown Message", "code": 10008}, 404)
         wait = self._limited(message_id)
         if wait is not None:
             self.too_many.append(message_id)
             said = {"message": "You are being rate limited.", "retry_after": wait, "global": False}
-            return _json(said, 429, {"Via": "1.1 fake", "Retry-After": str(wait)})
+            return as_json(said, 429, {"Via": "1.1 fake", "Retry-After": str(wait)})
         return self._changed_to(seen, body)
 
     def _changed_to(self, seen: Seen, body: Doc) -> web.Response:
         if len(body.get("content") or "") > 2000:
-            return _json({"message": "Invalid Form Body", "code": 50035}, 400)
+            return as_json({"message": "Invalid Form Body", "code": 50035}, 400)
         for key in ("content", "components"):
             if key in body:
                 seen.doc[key] = body[key] if body[key] is not None else ""
         seen.edits.append((time.monotonic(), seen.text))
-        return _json(seen.doc)
+        return as_json(seen.doc)
 
     def _limited(self, message_id: str) -> float | None:
         if self.refuse_edits > 0:
@@ -247,19 +258,19 @@ class FakeDiscord:
 
     async def _thread(self, channel_id: str, message_id: str, body: Doc) -> web.Response:
         if self.no_threads:
-            return _json({"message": "Missing Permissions", "code": 50013}, 403)
+            return as_json({"message": "Missing Permissions", "code": 50013}, 403)
         if message_id in self.channels:
-            return _json({"message": "A thread has already been created", "code": 160004}, 400)
+            return as_json({"message": "A thread has already been created", "code": 160004}, 400)
         made = payloads.thread(message_id, channel_id, body["name"], payloads.BOT)
         self.channels[message_id] = made
         await self.gateway.dispatch("THREAD_CREATE", {**made, "newly_created": True})
-        return _json(made)
+        return as_json(made)
 
     def _callback(
         self, interaction_id: str, token: str, body: Doc, request: web.Request
     ) -> web.Response:
         if interaction_id in self.callbacks:
-            return _json({"message": "Already acknowledged.", "code": 40060}, 400)
+            return as_json({"message": "Already acknowledged.", "code": 40060}, 400)
         self.callbacks[interaction_id] = body
         data = body.get("data") or {}
         seen = self.replies.get(token)
@@ -272,7 +283,7 @@ class FakeDiscord:
         shown = payloads.message(seen or self.new_id(), payloads.GENERAL, _BOT, "")
         about = {"id": interaction_id, "type": 2, "response_message_loading": False}
         about |= {"response_message_ephemeral": False, "response_message_id": shown["id"]}
-        return _json({"interaction": about, "resource": {"type": body["type"], "message": shown}})
+        return as_json({"interaction": about, "resource": {"type": body["type"], "message": shown}})
 
     async def _edit_reply(
         self, token: str, message_id: str, body: Doc, files: dict[str, bytes]
@@ -284,14 +295,14 @@ class FakeDiscord:
         channel_id = token.partition("@")[2] or payloads.GENERAL
         seen = self._by_bot(channel_id, body, files)
         self.replies[token] = seen.doc["id"]
-        return _json(seen.doc)
+        return as_json(seen.doc)
 
     def _followup(self, token: str, body: Doc, files: dict[str, bytes]) -> web.Response:
         if body.get("flags", 0) & 64:
             self.whispers.append((token, body["content"]))
-            return _json(payloads.message(self.new_id(), payloads.GENERAL, _BOT, body["content"]))
+            return as_json(payloads.message(self.new_id(), payloads.GENERAL, _BOT, body["content"]))
         channel_id = token.partition("@")[2] or payloads.GENERAL
-        return _json(self._by_bot(channel_id, body, files).doc)
+        return as_json(self._by_bot(channel_id, body, files).doc)
 
     async def file(self, request: web.Request) -> web.Response:
         """Serve an attachment."""
@@ -307,12 +318,6 @@ async def _body(request: web.Request) -> tuple[Any, dict[str, bytes]]:
     form = await request.post()
     files = {v.filename: v.file.read() for v in form.values() if isinstance(v, web.FileField)}
     return json.loads(str(form.get("payload_json", "{}"))), files
-
-
-def _json(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    # Exactly this type: discord.py reads JSON only without a charset.
-    head = {"Content-Type": "application/json", **(headers or {})}
-    return web.Response(body=json.dumps(document).encode(), status=status, headers=head)
 
 
 @asynccontextmanager

@@ -6,16 +6,20 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any
+from uuid import uuid4
 
+import discord
+import pytest
 from pydantic import Field
 
 from graphs.jarvis.caretaker import Pace as CarePace
 from nebula.app import App
-from nebula.auth.principal import Principal, Role
-from nebula.errors import UpstreamRejected
+from nebula.auth.principal import Caller, Principal, Role, Surface
+from nebula.errors import ApprovalRequired, UpstreamRejected
 from nebula.settings import Settings
 from nebula.tool.context import Context
 from nebula.tool.definition import Effect, EffectKind, tool
+from nebula.tool.registry import Registry
 from nebula.tool.result import Block, Image, Plot, Result, Table
 from tests.fakes.discord.people import Person
 from tests.fakes.discord.server import TOKEN, FakeDiscord, Seen, fake_discord
@@ -27,7 +31,15 @@ from ui.discord.drawing import Pace
 from ui.discord.run import beside
 
 PACE = Pace(
-    edit=0.1, look=0.1, job=0.1, sweep=0.2, ready=0.1, identify=0.05, heartbeat=1.0, retry=0.05
+    edit=0.1,
+    look=0.1,
+    job=0.1,
+    sweep=0.2,
+    ready=0.1,
+    identify=0.05,
+    heartbeat=1.0,
+    retry=0.05,
+    act=0.0,
 )
 
 
@@ -94,7 +106,8 @@ async def lamps_polish(ctx: Context, name: Name) -> Shades:
     return Shades()
 
 
-MORE = [lamps_melt, lamps_tint, lamps_polish, jobs_cancel]
+DISCORD = [tool for tool in Registry.discover("tools") if tool.feature == "discord"]
+MORE = [lamps_melt, lamps_tint, lamps_polish, jobs_cancel, *DISCORD]
 
 
 @dataclass
@@ -137,6 +150,25 @@ class House:
         parts = self.app.parts
         return Accounts(parts.db, parts.auth, parts.audit)
 
+    async def use(self, who: Person, name: str, /, **arguments: Any) -> Any:
+        """Let somebody use a tool in the web chat."""
+        return await self._used(who, name, arguments, uuid4().hex)
+
+    async def approved(self, who: Person, name: str, /, **arguments: Any) -> Any:
+        """Let somebody use a tool that asks first, and approve it."""
+        call_id = uuid4().hex
+        with pytest.raises(ApprovalRequired):
+            await self._used(who, name, arguments, call_id)
+        principal = self.principals[who.id]
+        approvals = self.app.parts.approvals
+        [asked] = await approvals.list(principal)
+        await approvals.decide(asked.id, decision="approve", by=principal, surface=Surface.CHAT)
+        return await self._used(who, name, arguments, call_id)
+
+    async def _used(self, who: Person, name: str, arguments: Any, call_id: str) -> Any:
+        caller = Caller(self.principals[who.id], Surface.CHAT)
+        return await self.app.executor.execute(name, arguments, caller=caller, call_id=call_id)
+
     async def answer(self, channel_id: str, text: str, *, seconds: float = 10.0) -> Seen:
         """Wait until the bot has written something with this text in a channel."""
 
@@ -172,7 +204,7 @@ class House:
 
 def configured(app: App, **values: Any) -> None:
     """Give the program a bot's token and whatever else is set."""
-    values = {"token": TOKEN, "messages_per_minute": 600, **values}
+    values = {"token": TOKEN, "messages_per_minute": 600, "api": discord.http.Route.BASE, **values}
     app.parts._feature_settings[DiscordSettings] = DiscordSettings(_env_file=None, **values)
 
 

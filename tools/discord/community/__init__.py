@@ -1,0 +1,1 @@
+"""The community bot: welcome, roles, moderation, commands and counts, set per server."""
