@@ -8,6 +8,8 @@ from aiohttp import web
 Doc = dict[str, Any]
 
 ALL_PERMISSIONS = "2248473465835073"
+BOT_PERMISSIONS = str((1 << 53) - 1 & ~(1 << 3))
+"""All but Administrator."""
 ORDINARY_PERMISSIONS = str(1 << 10 | 1 << 11 | 1 << 16)
 """See channels, write, read what was written before."""
 GUILD, EVERYONE, GENERAL, QUIET = "200", "200", "300", "301"

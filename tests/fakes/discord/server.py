@@ -53,7 +53,7 @@ class FakeDiscord:
         self.roles = [
             payloads.role(payloads.CREW, "crew", 1),
             payloads.role(payloads.HELPERS, "helpers", 2, str(1 << 13)),
-            payloads.role(payloads.BOT_ROLE, "jarvis", 10, payloads.ALL_PERMISSIONS),
+            payloads.role(payloads.BOT_ROLE, "jarvis", 10, payloads.BOT_PERMISSIONS),
             payloads.role(payloads.CHIEFS, "chiefs", 20),
         ]
         self.community = Community(self)

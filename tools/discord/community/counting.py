@@ -29,6 +29,7 @@ _HOLD = text(
     " SET holder = excluded.holder, until = excluded.until WHERE discord_counter.holder = :me"
     " OR discord_counter.until < clock_timestamp() RETURNING true"
 )
+_RELEASE = text("DELETE FROM discord_counter WHERE holder = :me RETURNING true")
 _ADD = text(
     "INSERT INTO discord_counts (guild_id, day, kind, key, count)"
     " SELECT guild_id, day, kind, key, count FROM jsonb_to_recordset(CAST(:rows AS jsonb))"
@@ -79,6 +80,11 @@ class Tally:
             rows = [{**what._asdict(), "count": count} for what, count in counts.items()]
             await bare.execute(_ADD, {"rows": json.dumps(rows)})
         return sum(counts.values())
+
+    async def release(self, db: "Database") -> None:
+        """Let another bot count from now on."""
+        async with db.bare() as bare:
+            await bare.scalar(_RELEASE, {"me": self._me})
 
 
 class Counts:

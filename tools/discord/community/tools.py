@@ -150,8 +150,9 @@ async def enforce_preview(ctx: Context, values: Any) -> Sequence[Block]:
 
 
 async def enforce_versions(ctx: Context, values: Any) -> dict[str, str]:
-    """Bind an approval to the settings it was given for."""
+    """Bind an approval to the settings it was given for; nonsense is refused before anybody is asked."""
     _, kept = await _server(ctx, values.server)
+    _armed(kept.settings, values.steps, delete=values.delete)
     return {"settings": str(kept.revision)}
 
 
@@ -263,18 +264,17 @@ async def discord_delete_command(
 
 
 async def moderate_versions(ctx: Context, values: Any) -> dict[str, str]:
-    """Bind an approval to the member that a name means now."""
-    server = await Servers(ctx.parts.db).find(values.server)
-    found = await find_member(DiscordRest(ctx.parts), server.guild_id, values.member)
+    """Bind an approval to the member that a name means now; the protected are refused at once."""
+    server, rest = await Servers(ctx.parts.db).find(values.server), DiscordRest(ctx.parts)
+    found = await find_member(rest, server.guild_id, values.member)
+    await refuse_protected(rest, server.guild_id, found)
     return {"server": server.guild_id, "member": found.id}
 
 
 async def moderate_preview(ctx: Context, values: Any) -> Sequence[Block]:
-    """Show who is meant, and refuse what Discord's own order forbids."""
+    """Show who is meant."""
     server = await Servers(ctx.parts.db).find(values.server)
-    rest = DiscordRest(ctx.parts)
-    found = await find_member(rest, server.guild_id, values.member)
-    await refuse_protected(rest, server.guild_id, found)
+    found = await find_member(DiscordRest(ctx.parts), server.guild_id, values.member)
     where = escape(server.name)
     text = f"**{values.action}** {escape(found.name)} ({found.id}) on {where}"
     return [Markdown(text=text)]

@@ -70,6 +70,7 @@ class CommunityBot:
             await asyncio.wait(self._tasks)
         self._tasks.clear()
         await self._attempt(self._write)
+        await self._attempt(lambda: self._tally.release(self._app.parts.db))
 
     async def until(self, differs: Callable[[bool], bool]) -> None:
         """Wait until the settings need to know who joins and leaves, or no longer do."""
