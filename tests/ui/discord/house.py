@@ -157,12 +157,14 @@ class House:
     async def approved(self, who: Person, name: str, /, **arguments: Any) -> Any:
         """Let somebody use a tool that asks first, and approve it."""
         call_id = uuid4().hex
-        with pytest.raises(ApprovalRequired):
+        with pytest.raises(ApprovalRequired) as asked:
             await self._used(who, name, arguments, call_id)
-        principal = self.principals[who.id]
-        approvals = self.app.parts.approvals
-        [asked] = await approvals.list(principal)
-        await approvals.decide(asked.id, decision="approve", by=principal, surface=Surface.CHAT)
+        await self.app.parts.approvals.decide(
+            asked.value.approval_id,
+            decision="approve",
+            by=self.principals[who.id],
+            surface=Surface.CHAT,
+        )
         return await self._used(who, name, arguments, call_id)
 
     async def _used(self, who: Person, name: str, arguments: Any, call_id: str) -> Any:
