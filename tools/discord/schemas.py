@@ -5,12 +5,16 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from nebula.tool.render import as_text, escape
 from nebula.tool.result import Block, Markdown, Result, ShownOnce, Table
 from tools.discord.community.rules import Community
 from tools.discord.community.schemas import lines_of
+
+AnyServer = Annotated[
+    str, Field(max_length=100, description="The server's name or id; the only one when left out")
+]
 
 
 class AnswerIn(StrEnum):

@@ -13,6 +13,7 @@ from tools.discord.community.setting import Wanted, set_community
 from tools.discord.community.store import Communities
 from tools.discord.schemas import (
     AnswerIn,
+    AnyServer,
     LinkCode,
     Server,
     ServerList,
@@ -21,9 +22,6 @@ from tools.discord.schemas import (
 )
 from tools.discord.servers import Servers
 
-AnyServer = Annotated[
-    str, Field(max_length=100, description="The server's name or id; the only one when left out")
-]
 _Ids = list[Annotated[str, Field(pattern=r"^[0-9]{1,20}$", description="An id of Discord")]]
 
 

@@ -4,8 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "discord_0002"
-down_revision = "discord_0001"
+revision = "discord_0004"
+down_revision = "discord_0003"
 branch_labels = None
 depends_on = None
 

@@ -17,12 +17,9 @@ from tools.discord.finding import Place
 from tools.discord.finding import channel as find_channel
 from tools.discord.posting.scheduled import Messages, timing_of
 from tools.discord.posting.schemas import Poll, Posted, ScheduledList
-from tools.discord.schemas import Server
+from tools.discord.schemas import AnyServer, Server
 from tools.discord.servers import Servers
 
-AnyServer = Annotated[
-    str, Field(max_length=100, description="The server's name or id; the only one when left out")
-]
 Channel = Annotated[
     str, Field(min_length=1, max_length=100, description="The channel's name or id")
 ]
