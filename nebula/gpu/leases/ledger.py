@@ -9,8 +9,18 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from nebula.db.bare import Statements
 from nebula.gpu.footprints.estimate import HALF_LIFE_SECONDS
-from nebula.gpu.leases.placing import CHANNEL, Grant, Owner, Placing, card_id, place_of, resident_id
+from nebula.gpu.leases.placing import (
+    CHANNEL,
+    Grant,
+    Owner,
+    Placing,
+    card_id,
+    place_of,
+    resident_id,
+    statement,
+)
 from nebula.gpu.leases.rows import LeaseState, ResidentState, columns, filled
 
 __all__ = ["CHANNEL", "Grant", "Ledger", "Owner", "card_id", "place_of", "resident_id"]
@@ -33,9 +43,10 @@ _TAKE_UP: Final = text(
     RETURNING {columns(LeaseState)}
     """  # noqa: S608
 )
-_SOON: Final = text("SET LOCAL synchronous_commit = off")
 _END_SHORT: Final = """
-    WITH ended AS (
+    WITH soon AS MATERIALIZED (
+        SELECT set_config('synchronous_commit', 'off', true)
+    ), ended AS (
         UPDATE gpu_leases SET state = 'ended', ended_at = clock_timestamp(), end_reason = 'done'
         WHERE {held} RETURNING peak
     ), touched AS (
@@ -49,7 +60,7 @@ _END_SHORT: Final = """
     ), told AS (
         SELECT pg_notify(:channel, 'tick') FROM gpu_requests WHERE state = 'waiting' LIMIT 1
     )
-    SELECT peak FROM ended LEFT JOIN told ON true
+    SELECT peak FROM ended CROSS JOIN soon LEFT JOIN told ON true
 """
 _USED: Final = text(
     "UPDATE gpu_residents SET last_used_at = clock_timestamp() WHERE id = :resident"
@@ -136,7 +147,7 @@ class Ledger(Placing):
 
         A lease that a person released is not prolonged: its holder has until it expires.
         """
-        renewed = text(_RENEW.format(held=self.held))
+        renewed = statement(_RENEW.format(held=self.held))
         values = {"id": lease, "token": token, "seconds": seconds}
         found: bool | None = (await session.execute(renewed, values)).scalar_one_or_none()
         return found
@@ -166,10 +177,10 @@ class Ledger(Placing):
         await self._after(session, lease.card, lease.resident, lease.request_id)
         return True
 
-    async def end_short(self, session: AsyncSession, lease: LeaseState) -> int | None:
+    async def end_short(self, db: Statements, lease: LeaseState) -> int | None:
         """End a lease on a loaded model, count its use, and return the peak that was measured.
 
-        Its commit is not waited for: one that is lost in a crash lets the lease expire instead.
+        One statement, which may be a transaction of its own. Its commit is not waited for: one that is lost in a crash lets the lease expire instead.
         """
         values = {
             "id": lease.id,
@@ -181,9 +192,7 @@ class Ledger(Placing):
             "half_life": HALF_LIFE_SECONDS,
             "channel": CHANNEL,
         }
-        await session.execute(_SOON)
-        done = await session.execute(text(_END_SHORT.format(held=self.held)), values)
-        found: int | None = done.scalar_one_or_none()
+        found: int | None = await db.scalar(statement(_END_SHORT.format(held=self.held)), values)
         return found
 
     async def end_of_job(self, session: AsyncSession, job: str, reason: str) -> bool:

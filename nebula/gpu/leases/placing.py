@@ -6,12 +6,14 @@ can drift. Every time is the database's.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 from uuid import uuid4
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from nebula.db.bare import Bare
 from nebula.gpu.leases.need import GpuNeed
 from nebula.gpu.leases.rows import (
     CardState,
@@ -77,7 +79,7 @@ _TAKE_WARM: Final = text(
     f"""
     INSERT INTO gpu_leases (id, token, card, resident, service, model, bucket, what, vram, klass,
         owner_id, owner_name, job_id, holder, yields, expected_seconds, started_at, expires_at)
-    SELECT :id, :token, :card, :resident, :service, :model, :bucket, :what, 0, :klass,
+    SELECT :id, c.last_token, c.id, r.id, :service, :model, :bucket, :what, 0, :klass,
         :owner_id, :owner_name, :job_id, :holder, :yields, :expected_seconds,
         CASE WHEN CAST(:holder AS text) IS NOT NULL THEN clock_timestamp() END,
         clock_timestamp() + make_interval(secs => :seconds)
@@ -99,6 +101,12 @@ _DECIDED: Final = text(
     "INSERT INTO gpu_decisions (kind, card, label, request_id, reason) "
     "VALUES (:kind, :card, :label, :request_id, :reason)"
 )
+
+
+@lru_cache(maxsize=32)
+def statement(sql: str) -> TextClause:
+    """Return a statement made of text once: each text that is made anew is compiled anew."""
+    return text(sql)
 
 
 @dataclass(frozen=True)
@@ -126,12 +134,12 @@ class Placing:
 
     async def lock(self, session: AsyncSession, card: str) -> CardState | None:
         """Take a card's lock and return its row."""
-        row = (await session.execute(text(self.lock_card), {"card": card})).one_or_none()
+        row = (await session.execute(statement(self.lock_card), {"card": card})).one_or_none()
         return None if row is None else filled(CardState, row)
 
     async def count(self, session: AsyncSession, card: str) -> None:
         """Count anew what is promised of a card whose lock is held."""
-        await session.execute(text(_COUNT), {"card": card})
+        await session.execute(statement(_COUNT), {"card": card})
 
     async def notify(self, session: AsyncSession, payload: str = "tick") -> None:
         """Tell every process when this transaction commits."""
@@ -265,7 +273,7 @@ class Placing:
 
     async def take_warm(
         self,
-        session: AsyncSession,
+        db: Bare,
         need: GpuNeed,
         owner: Owner,
         resident: str,
@@ -279,11 +287,10 @@ class Placing:
     ) -> LeaseState | None:
         """Lease a loaded model at once, past the scheduler, while nobody waits for anything.
 
-        The token's update holds the card's lock; the rows are read after it.
+        The token's update holds the card's lock; the rows are read after it, by a statement of
+        its own in the same transaction.
         """
-        token = (await session.execute(_TOKEN, {"card": card})).scalar_one_or_none()
         values = {
-            "token": token,
             "card": card,
             "resident": resident,
             "parallel": parallel,
@@ -294,7 +301,8 @@ class Placing:
             "holder": holder,
             "id": uuid4().hex,
         }
-        row = (await session.execute(_TAKE_WARM, values)).one_or_none()
+        await db.execute(_TOKEN, {"card": card})
+        row = await (await db.execute(_TAKE_WARM, values)).fetchone()
         return None if row is None else filled(LeaseState, row)
 
     async def _lease(self, session: AsyncSession, values: dict[str, Any]) -> LeaseState:

@@ -12,6 +12,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from nebula.auth.principal import Principal, ProgressSink
+from nebula.db.bare import Bare, bare_in
 from nebula.errors import Conflict, NebulaError, NotFound, PermissionDenied, UpstreamUnavailable
 from nebula.gpu.leases.history import History
 from nebula.gpu.leases.keeper import Keeper
@@ -141,17 +142,12 @@ class Leases:
     async def _ended(self, held: LeaseState, run: float | None) -> None:
         assert held.service is not None
         try:
-            async with self.tools.db.session() as session:
-                peak = await self.tools.ledger.end_short(session, held)
-                if peak is not None:
-                    await self.tools.pictures.footprints.record(
-                        held.service,
-                        held.model,
-                        held.bucket,
-                        peak_vram=peak,
-                        run_seconds=run,
-                        session=session,
-                    )
+            async with self.tools.db.bare() as db:
+                peak = await self.tools.ledger.end_short(db, held)
+            if peak is not None:
+                await self.tools.pictures.footprints.record(
+                    held.service, held.model, held.bucket, peak_vram=peak, run_seconds=run
+                )
         except NebulaError as error:
             log.warning("gpu lease not ended; it will expire", lease=held.id, error=str(error))
 
@@ -186,15 +182,16 @@ class Leases:
             await asyncio.shield(self._over(held, over))
 
     async def _warm(self, need: GpuNeed, owner: Owner) -> LeaseState | None:
-        """Take a model that is loaded, in one transaction, when nobody waits."""
+        """Take a model that is loaded, in one transaction, when nobody waits.
+
+        Its statements are sent together: a token that nobody gets is only a gap between tokens.
+        A lease whose answer is lost with the connection has no holder, and expires.
+        """
         card = self.counts(need)
         if card is None or not self.known(card):
             return None
-        async with self.tools.db.session() as session:
-            taken = await self._taken_warm(session, need, owner, card, holder=self.holder)
-            if taken is None:
-                await session.rollback()
-        return taken
+        async with self.tools.db.bare(writes=False) as db, db.together():
+            return await self._taken_warm(db, need, owner, card, holder=self.holder)
 
     async def take_warm(
         self, session: AsyncSession, need: GpuNeed, owner: Owner, *, holder: str | None = None
@@ -204,14 +201,15 @@ class Leases:
         if card is None or need.service is None:
             return None
         async with session.begin_nested() as inner:
-            taken = await self._taken_warm(session, need, owner, card, holder=holder)
+            bare = await bare_in(session)
+            taken = await self._taken_warm(bare, need, owner, card, holder=holder)
             if taken is None:
                 await inner.rollback()
         return taken
 
     async def _taken_warm(
         self,
-        session: AsyncSession,
+        db: Bare,
         need: GpuNeed,
         owner: Owner,
         card: str,
@@ -222,7 +220,7 @@ class Leases:
         pictures, settings = self.tools.pictures, self.tools.settings
         one = pictures.one(need.service)
         return await self.tools.ledger.take_warm(
-            session,
+            db,
             need,
             owner,
             resident_id(card, need.service, need.model, one=one),
