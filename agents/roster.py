@@ -33,7 +33,9 @@ LIBRARIAN = Profile(
 OPERATOR = Profile(
     name="operator",
     purpose="Runs this system: people, set-up, notifications, jobs, autonomous agents, which model thinks.",
-    features=frozenset({"users", "setup", "notify", "jarvis", "jobs", "agents", "webhooks"}),
+    features=frozenset(
+        {"users", "setup", "notify", "jarvis", "jobs", "agents", "webhooks", "backups"}
+    ),
     reads=frozenset({"knowledge"}),
     prompt="operator.md",
     limits=Limits(steps=5, tools=8),

@@ -1,0 +1,1 @@
+"""Backups: whether there are any, how old they are, and whether they can be read."""

@@ -1,0 +1,54 @@
+"""What the backups tools return."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from pydantic import BaseModel, Field
+
+from nebula.policy.labels import Label
+from nebula.tool.render import as_text, escape
+from nebula.tool.result import Block, Markdown, Result, Table
+
+
+class Backup(BaseModel):
+    """A backup that lies in the folder."""
+
+    name: str
+    made_at: datetime
+    age_hours: float
+    size_mb: float
+    whole: bool | None
+    """Read from end to end just now; None when it was not looked at."""
+    problem: str = ""
+
+
+class BackupList(Result):
+    """The backups there are, newest first."""
+
+    folder: str
+    backups: list[Backup]
+    problem: str = Field(description="What is wrong in a sentence; empty when all is well")
+
+    def origin(self) -> Label:
+        """Call names of files outside text."""
+        return Label.OUTSIDE if self.backups else Label.SYSTEM
+
+    def render(self) -> Sequence[Block]:
+        """Say first whether all is well."""
+        blocks: list[Block] = [
+            Markdown(text=escape(self.problem or "The newest backup is fresh and can be read."))
+        ]
+        if self.backups:
+            rows = [
+                [b.name, as_text(b.made_at), f"{b.age_hours:.1f} h", f"{b.size_mb:,.1f}", _state(b)]
+                for b in self.backups
+            ]
+            columns = ["Backup", "Made", "Age", "MB", "State"]
+            blocks.append(Table(title=self.folder, columns=columns, rows=rows))
+        return blocks
+
+
+def _state(backup: Backup) -> str:
+    if backup.whole is None:
+        return "not looked at"
+    return "can be read" if backup.whole else backup.problem

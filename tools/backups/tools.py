@@ -1,0 +1,81 @@
+"""See what backups there are."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from nebula.tool.context import Context
+from nebula.tool.definition import Effect, tool
+from tools.backups.reading import Found, found, problem_of
+from tools.backups.schemas import Backup, BackupList
+from tools.backups.settings import BackupsSettings
+
+_MIB = 1024**2
+
+
+@tool(
+    effect=Effect.READ,
+    outside=True,
+    permission="backups:read",
+    timeout=300.0,
+    rest="GET /backups",
+    says=[
+        "(list|show|check) [me] [the|all|my] backups",
+        "(is|are) there [any] backups",
+        "when was the last backup [made]",
+    ],
+    examples=[
+        "is my data backed up",
+        "how old is the newest backup",
+        "can the last backup be read",
+    ],
+)
+async def backups_list(
+    ctx: Context,
+    limit: Annotated[int, Field(ge=1, le=100, description="At most so many, newest first")] = 10,
+    verify: Annotated[bool, Field(description="Read the newest one from end to end")] = True,
+) -> BackupList:
+    """List the backups in the backup folder: age, size, and whether the newest can be read."""
+    settings = ctx.settings(BackupsSettings)
+    if settings.folder is None:
+        said = "No backup folder is set, so nothing is known of backups: set JARVIS_BACKUPS_FOLDER."
+        return BackupList(folder="", backups=[], problem=said)
+    return await asyncio.to_thread(_looked, settings.folder, settings.stale_hours, limit, verify)
+
+
+def _looked(folder: Path, stale_hours: float, limit: int, verify: bool) -> BackupList:
+    try:
+        known = found(folder)
+    except OSError as error:
+        said = f"The backup folder cannot be read: {type(error).__name__}."
+        return BackupList(folder=str(folder), backups=[], problem=said)
+    now = datetime.now(UTC)
+    backups = [_shown(each, now, look=verify and at == 0) for at, each in enumerate(known[:limit])]
+    return BackupList(folder=str(folder), backups=backups, problem=_problem(backups, stale_hours))
+
+
+def _shown(each: Found, now: datetime, *, look: bool) -> Backup:
+    problem = problem_of(each.path) if look else ""
+    return Backup(
+        name=each.path.name,
+        made_at=each.made_at,
+        age_hours=round((now - each.made_at).total_seconds() / 3600, 2),
+        size_mb=round(each.size / _MIB, 2),
+        whole=not problem if look else None,
+        problem=problem,
+    )
+
+
+def _problem(backups: Sequence[Backup], stale_hours: float) -> str:
+    if not backups:
+        return "There is no backup in the backup folder."
+    newest = backups[0]
+    if newest.whole is False:
+        return f"The newest backup, {newest.name}, is broken: {newest.problem}."
+    if newest.age_hours > stale_hours:
+        return f"The newest backup, {newest.name}, is {newest.age_hours:.0f} hours old."
+    return ""
