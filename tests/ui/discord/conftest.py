@@ -14,9 +14,12 @@ from tests.ui.discord.house import House, house
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def home(
-    postgres: TestServer, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    postgres: TestServer,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[House]:
-    """Open the house for one file of tests."""
+    """Open the house for one file of tests, with the tools that it names in MORE_TOOLS."""
+    more = getattr(request.module, "MORE_TOOLS", ())
     folder = tmp_path_factory.mktemp("home")
     with postgres.clone() as url:
         settings = Settings(
@@ -30,7 +33,7 @@ async def home(
             warm_start=False,
             workers=0,
         )
-        async with house(settings) as opened:
+        async with house(settings, more) as opened:
             yield opened
 
 

@@ -18,7 +18,7 @@ from nebula.auth.principal import Caller, Principal, Role, Surface
 from nebula.errors import ApprovalRequired, UpstreamRejected
 from nebula.settings import Settings
 from nebula.tool.context import Context
-from nebula.tool.definition import Effect, EffectKind, tool
+from nebula.tool.definition import AnyTool, Effect, EffectKind, tool
 from nebula.tool.registry import Registry
 from nebula.tool.result import Block, Image, Plot, Result, Table
 from tests.fakes.discord.people import Person
@@ -107,7 +107,7 @@ async def lamps_polish(ctx: Context, name: Name) -> Shades:
 
 
 DISCORD = [tool for tool in Registry.discover("tools") if tool.feature == "discord"]
-MORE = [lamps_melt, lamps_tint, lamps_polish, jobs_cancel, *DISCORD]
+MORE = [lamps_melt, lamps_tint, lamps_polish, jobs_cancel]
 
 
 @dataclass
@@ -211,12 +211,12 @@ def configured(app: App, **values: Any) -> None:
 
 
 @asynccontextmanager
-async def house(settings: Settings) -> AsyncIterator[House]:
-    """Open the house with the bot running."""
+async def house(settings: Settings, more: Sequence[AnyTool] = ()) -> AsyncIterator[House]:
+    """Open the house with the bot running, over more tools if any."""
     pace = CarePace(beat=0.2, approvals=0.2, idle=60)
     async with (
         fake_discord() as fake,
-        lab(settings, script(), pace=pace, stale_seconds=1.0, more=MORE) as opened,
+        lab(settings, script(), pace=pace, stale_seconds=1.0, more=[*MORE, *more]) as opened,
     ):
         configured(opened.app)
         made = House(fake, opened)

@@ -12,7 +12,7 @@ from nebula.tool.audit.log import Wanted
 from nebula.tool.render import to_markdown
 from tests.fakes.discord.payloads import CHIEFS, CREW, GENERAL, GUILD, HELPERS, QUIET
 from tests.fakes.discord.people import Person
-from tests.ui.discord.house import House
+from tests.ui.discord.house import DISCORD, House
 from tools.discord.community.actions import Action, Actions
 from tools.discord.community.counting import Counts, Tally
 from tools.discord.community.rules import Community
@@ -20,6 +20,7 @@ from tools.discord.community.store import Communities
 from tools.discord.servers import Servers
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+MORE_TOOLS = DISCORD
 
 
 @pytest_asyncio.fixture(loop_scope="module")

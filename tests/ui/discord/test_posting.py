@@ -22,11 +22,12 @@ from nebula.jobs.schedules.ticker import Ticker
 from nebula.tool.render import to_markdown
 from tests.fakes.discord.payloads import GENERAL, GUILD
 from tests.fakes.discord.people import Person
-from tests.ui.discord.house import House
+from tests.ui.discord.house import DISCORD, House
 from tools.discord.community.actions import Actions, action_id
 from tools.discord.servers import Servers
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+MORE_TOOLS = DISCORD
 
 POLL: dict[str, Any] = {"channel": "general", "question": "Which game?", "answers": ["Go", "Chess"]}
 
