@@ -8,12 +8,16 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, expect
 
+from benchmarks.corpora import CANARY
+from nebula.auth.principal import Role
+from tests.fakes.browser import Outside
 from tests.fakes.scripted import ModelRequest, Reply, call, say
 from tests.ui.chat import ANSWER_MS, Chat
 from tests.ui.conftest import DESKTOP, PHONE
 from tests.ui.site import Site
 
 SignIn = Callable[..., Chat]
+HOSTILE = f'<img src="http://{CANARY}/report.png"> ![x](http://{CANARY}/x.png) \u202eevil'
 PURPOSE = "Look at the graphics cards. Switch the studio to SDXL when nothing is painted there."
 
 
@@ -88,7 +92,7 @@ def test_an_agent_is_built_in_a_form_that_knows_mistakes_and_forgets_nothing(
 
 
 def test_a_dry_run_shows_its_steps_as_they_come_and_what_it_would_have_done(
-    site: Site, signed_in: SignIn, person: str
+    site: Site, signed_in: SignIn, person: str, outside: Outside
 ) -> None:
     chat = signed_in()
     agent = made_by(site, person)
@@ -100,7 +104,7 @@ def test_a_dry_run_shows_its_steps_as_they_come_and_what_it_would_have_done(
         seen.wait(30)
         if len(used(request)) < 2:
             return call("gpu_switch", {"service": "SDXL", "node": "studio"})
-        return say("The studio is idle. I would switch it to SDXL.")
+        return say("The studio is idle. I would switch it to SDXL. " + HOSTILE)
 
     with site.thinking(thinks):
         chat.say("/agents_show agent=card-watch")
@@ -115,12 +119,15 @@ def test_a_dry_run_shows_its_steps_as_they_come_and_what_it_would_have_done(
     expect(run.locator(".did")).to_contain_text("gpu_switch")
     expect(run.locator(".did")).to_contain_text("SDXL")
     expect(run.locator(".report")).to_contain_text("I would switch it to SDXL.")
+    expect(run.locator(".report")).to_contain_text(f'<img src="http://{CANARY}/report.png">')
+    expect(run.locator(".report")).to_contain_text("\\u202eevil")
     expect(run.locator(".facts")).to_contain_text("tokens")
     expect(row(chat, agent).locator(".chip").first).to_have_text("dry run done")
     assert chat.fits()
     chat.picture("agents-run-desktop")
     run.get_by_role("link", name="Open and continue").click()
     expect(chat.answer("I would switch it to SDXL.")).to_be_visible(timeout=ANSWER_MS)
+    assert not outside.heard_of(CANARY)
 
 
 def used(request: ModelRequest) -> list[dict[str, Any]]:
@@ -144,7 +151,10 @@ def test_the_list_hears_what_happens_elsewhere_and_deleting_waits_for_an_approva
     chat.page.keyboard.press("Space")
     expect(switch).to_be_checked(timeout=ANSWER_MS)
     assert use(site, person, "agents_show", agent="card-watch")["agent"]["enabled"]
+    chat.page.context.set_offline(True)
     other = made_by(site, person, name="elsewhere-" + "long" * 7)
+    expect(row(chat, other)).to_have_count(0)
+    chat.page.context.set_offline(False)
     expect(row(chat, other)).to_be_visible(timeout=5_000)
     assert chat.fits()
     row(chat, agent).locator(".open").press("Enter")
@@ -211,3 +221,39 @@ def test_a_workflow_is_drawn_with_its_states_in_words_and_scrolls_on_a_phone(
     assert chat.fits()
     figure.scroll_into_view_if_needed()
     chat.picture(f"workflow-{name}")
+
+
+def test_on_a_phone_the_form_opens_over_the_chat_and_an_approval_is_not_hidden_behind_it(
+    site: Site, signed_in: SignIn, person: str
+) -> None:
+    chat = signed_in(PHONE, "dark")
+    made_by(site, person)
+    chat.say("list agents")
+    board(chat).get_by_role("button", name="New agent").click()
+    over = chat.page.get_by_role("dialog")
+    expect(over.locator(".agents.form")).to_be_visible(timeout=ANSWER_MS)
+    assert chat.fits()
+    chat.picture("agents-form-over-phone-dark")
+    form = over.locator(".agents.form")
+    field(form, "name").locator("input").fill("night-watch")
+    field(form, "purpose").locator("textarea").fill(PURPOSE)
+    form.get_by_role("checkbox", name=re.compile("^gpu all its tools")).check()
+    form.get_by_role("button", name="Create agent").press("Enter")
+    form.locator(".made").get_by_role("button", name="Show it").click()
+    over.get_by_role("button", name="Delete").click()
+    expect(over).to_have_count(0, timeout=ANSWER_MS)
+    expect(chat.card()).to_have_attribute("data-state", "pending", timeout=ANSWER_MS)
+    chat.card().get_by_role("button", name="Deny").click()
+    expect(chat.card()).to_have_attribute("data-state", "denied", timeout=ANSWER_MS)
+    assert use(site, person, "agents_show", agent="night-watch")["agent"]["enabled"]
+
+
+def test_who_may_only_look_is_offered_no_buttons(
+    site: Site, signed_in: SignIn, person: str
+) -> None:
+    site.person(f"{person}-viewer", Role.VIEWER)
+    chat = signed_in(name=f"{person}-viewer")
+    chat.say("list agents")
+    agents = chat.page.locator(".agents").last
+    expect(agents).to_contain_text("No agents yet.", timeout=ANSWER_MS)
+    expect(agents.get_by_role("button")).to_have_count(0)

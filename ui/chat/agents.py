@@ -35,6 +35,7 @@ class Listed(BaseModel):
     """What the list of agents shows."""
 
     me: str
+    may_change: bool
     agents: list[Agent]
     ready: list[ReadyAgent]
 
@@ -79,7 +80,12 @@ async def listed(request: Request) -> JSONResponse:
 
     async def read(me: Principal) -> BaseModel:
         found = await Agents(door.app().parts).list(me)
-        return Listed(me=me.id, agents=found, ready=ready_ones(found))
+        return Listed(
+            me=me.id,
+            may_change=me.can("agents:write"),
+            agents=found,
+            ready=ready_ones(found),
+        )
 
     return await _answer(request, read)
 

@@ -35,6 +35,16 @@ def icon_of(tool_name: str) -> str:
 
 def picture_of(feature: str) -> str:
     """Return the address of a feature's icon as a picture of our own."""
-    drawn = {"cpu", "server", "book-open", "bookmark", "bell", "users", "list-checks", "sparkles"}
+    drawn = {
+        "cpu",
+        "server",
+        "book-open",
+        "bookmark",
+        "bell",
+        "users",
+        "list-checks",
+        "sparkles",
+        "bot",
+    }
     icon = _ICONS.get(feature, "wrench")
     return f"/public/icons/{icon if icon in drawn else 'wrench'}.svg"

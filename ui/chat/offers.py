@@ -8,7 +8,7 @@ from ui.chat import door
 from ui.chat.icons import icon_of
 
 STARTERS = 6
-_FEATURES = ("gpu", "services", "knowledge", "setup", "jarvis", "recall")
+_FEATURES = ("gpu", "services", "knowledge", "agents", "setup", "jarvis", "recall")
 _VERBS = ("status", "search", "check", "list", "switch")
 """What tells a newcomer most, first; everything else follows by name."""
 _LABEL_LENGTH = 42

@@ -152,8 +152,12 @@ window.nebula = {
   async call(callAction, tool, given) {
     const key = [...crypto.getRandomValues(new Uint8Array(12))].map((n) => n.toString(16).padStart(2, "0")).join("");
     const lost = { error: { detail: "That did not arrive. Try again." } };
-    try { return (await callAction({ name: "call", payload: { tool, arguments: given, key } }))?.response ?? lost; }
-    catch { return lost; }
+    try {
+      const said = (await callAction({ name: "call", payload: { tool, arguments: given, key } }))?.response ?? lost;
+      // On a phone what is beside the chat covers it, and with it the card of the approval.
+      if (said.waiting) document.querySelector('[role="dialog"]:has(#side-view-content) > button')?.click();
+      return said;
+    } catch { return lost; }
   },
 
   // Reads now, when the server says that something changed, and every now and then; returns what ends it.

@@ -31,7 +31,7 @@ function Used({ label, used, most, unit }) {
   )
 }
 
-function Card({ agent, mine, busy, act }) {
+function Card({ agent, mine, may, busy, act }) {
   const { limits, used, last_run: last } = agent
   const going = last && ["queued", "running", "waiting"].includes(last.state)
   const name = agent.name
@@ -55,18 +55,18 @@ function Card({ agent, mine, busy, act }) {
         {(limits.money_per_day != null || Number(used.money) > 0) && <Used label="Cost today" used={used.money} most={limits.money_per_day} />}
       </div>
       <footer>
-        <Button size="sm" disabled={busy || going || !agent.enabled} onClick={() => act("agents_run", { agent: agent.id }, agent)}><Play className="h-4 w-4" aria-hidden="true" />Run</Button>
-        <Button size="sm" variant="outline" disabled={busy || going} onClick={() => act("agents_run", { agent: agent.id, dry_run: true }, agent)}><FlaskConical className="h-4 w-4" aria-hidden="true" />Dry run</Button>
-        <Button size="sm" variant="outline" disabled={busy} onClick={() => act("agents_update", { agent: agent.id, action: agent.enabled ? "pause" : "resume" }, agent)}>{agent.enabled ? <><Pause className="h-4 w-4" aria-hidden="true" />Pause</> : <><Play className="h-4 w-4" aria-hidden="true" />Resume</>}</Button>
+        {may && <Button size="sm" disabled={busy || going || !agent.enabled} onClick={() => act("agents_run", { agent: agent.id }, agent)}><Play className="h-4 w-4" aria-hidden="true" />Run</Button>}
+        {may && <Button size="sm" variant="outline" disabled={busy || going} onClick={() => act("agents_run", { agent: agent.id, dry_run: true }, agent)}><FlaskConical className="h-4 w-4" aria-hidden="true" />Dry run</Button>}
+        {may && <Button size="sm" variant="outline" disabled={busy} onClick={() => act("agents_update", { agent: agent.id, action: agent.enabled ? "pause" : "resume" }, agent)}>{agent.enabled ? <><Pause className="h-4 w-4" aria-hidden="true" />Pause</> : <><Play className="h-4 w-4" aria-hidden="true" />Resume</>}</Button>}
         <Button size="sm" variant="outline" onClick={() => show("agent-runs", agent.id, `Runs of ${name}`)}><History className="h-4 w-4" aria-hidden="true" />History</Button>
-        {mine && <Button size="sm" variant="outline" onClick={() => show("agent-form", agent.id, `Edit ${name}`)}><PencilLine className="h-4 w-4" aria-hidden="true" />Edit</Button>}
-        <Button size="sm" variant="ghost" className="delete" disabled={busy} onClick={() => act("agents_delete", { agent: agent.id }, agent)}><Trash2 className="h-4 w-4" aria-hidden="true" />Delete</Button>
+        {may && mine && <Button size="sm" variant="outline" onClick={() => show("agent-form", agent.id, `Edit ${name}`)}><PencilLine className="h-4 w-4" aria-hidden="true" />Edit</Button>}
+        {may && <Button size="sm" variant="ghost" className="delete" disabled={busy} onClick={() => act("agents_delete", { agent: agent.id }, agent)}><Trash2 className="h-4 w-4" aria-hidden="true" />Delete</Button>}
       </footer>
     </div>
   )
 }
 
-function Row({ agent, mine, open, toggle, busy, act }) {
+function Row({ agent, mine, may, open, toggle, busy, act }) {
   const id = useId()
   const name = plain(agent.name)
   const next = agent.enabled ? (agent.next_run_at ? `next ${away(agent.next_run_at)}` : plain(agent.when)) : "switched off"
@@ -78,11 +78,11 @@ function Row({ agent, mine, open, toggle, busy, act }) {
           <span className="next" title={agent.next_run_at ? moment(agent.next_run_at) : undefined}>{next}{!mine && ` · of ${plain(agent.owner_name)}`}</span>
           <span className="line">{plain(agent.purpose)}</span>
         </button>
-        <Switch checked={agent.enabled} disabled={busy} aria-label={`${name} is switched on`}
+        <Switch checked={agent.enabled} disabled={busy || !may} aria-label={`${name} is switched on`}
           onCheckedChange={(on) => act("agents_update", { agent: agent.id, action: on ? "resume" : "pause" }, agent)} />
         {!ALONE && <ChevronDown className="fold h-4 w-4" data-open={open || undefined} aria-hidden="true" />}
       </div>
-      <div id={id} hidden={!open}>{open && <Card agent={agent} mine={mine} busy={busy} act={act} />}</div>
+      <div id={id} hidden={!open}>{open && <Card agent={agent} mine={mine} may={may} busy={busy} act={act} />}</div>
     </li>
   )
 }
@@ -132,16 +132,16 @@ export default function AgentBoard() {
         <Bot className="h-5 w-5" aria-hidden="true" />
         <h3 id={heading}>{ALONE ? "Agent" : "Agents"}</h3>
         {!ALONE && <span className="dim">{shown.filter((one) => one.enabled).length} of {shown.length} switched on</span>}
-        {!ALONE && <Button size="sm" className="new" onClick={() => show("agent-form", "", "New agent")}><Plus className="h-4 w-4" aria-hidden="true" />New agent</Button>}
+        {!ALONE && data.may_change && <Button size="sm" className="new" onClick={() => show("agent-form", "", "New agent")}><Plus className="h-4 w-4" aria-hidden="true" />New agent</Button>}
       </header>
       {problem && <p className="problem" role="alert">{plain(problem)}</p>}
       <p className="said" role="status" hidden={!said}>{said}</p>
-      {shown.length === 0 && <p className="empty">{ALONE ? "This agent is not there any more." : "No agents yet. Switch on a ready-made one below, or make your own."}</p>}
+      {shown.length === 0 && <p className="empty">{ALONE ? "This agent is not there any more." : data.may_change ? "No agents yet. Switch on a ready-made one below, or make your own." : "No agents yet."}</p>}
       {shown.length > 0 && <ul>{shown.map((agent) => (
-        <Row key={agent.id} agent={agent} mine={agent.owner_id === data.me} open={open === agent.id}
+        <Row key={agent.id} agent={agent} mine={agent.owner_id === data.me} may={data.may_change} open={open === agent.id}
           toggle={() => setOpen(open === agent.id ? "" : agent.id)} busy={busy === agent.id} act={act} />
       ))}</ul>}
-      {!ALONE && data.ready.length > 0 && (
+      {!ALONE && data.may_change && data.ready.length > 0 && (
         <>
           <h4>Ready-made</h4>
           <ul>{data.ready.map((one) => <Ready key={one.name} one={one} busy={busy === one.name}
