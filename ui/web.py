@@ -86,6 +86,12 @@ async def called(action: cl.Action) -> dict[str, Any]:
     return await calls.call(action.payload)
 
 
+@cl.action_callback("ask")
+async def asked_again(action: cl.Action) -> None:
+    """Show the card of an approval that the page lost while it reconnected."""
+    await calls.ask(str(action.payload.get("id")))
+
+
 @cl.action_callback("beside")
 async def opened_beside(action: cl.Action) -> None:
     """Open a part of the page beside the chat."""

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
-from chainlit.context import context
-
 from graphs.events import ApprovalEvent, ChatEvent, MessageEvent
 from nebula.errors import ApprovalRequired, InvalidInput, NebulaError
 from nebula.tool.approval import Approval
@@ -27,6 +25,8 @@ async def call(payload: Mapping[str, Any]) -> dict[str, Any]:
 
     `key` makes a call that is sent twice one call.
     """
+    from chainlit.context import context
+
     key, arguments = str(payload.get("key") or ""), payload.get("arguments")
     try:
         if not 8 <= len(key) <= _LONGEST_KEY or not isinstance(arguments, Mapping):
@@ -38,7 +38,7 @@ async def call(payload: Mapping[str, Any]) -> dict[str, Any]:
             call_id=f"{_PREFIX}{key}",
         )
     except ApprovalRequired as waiting:
-        await _ask(waiting.approval_id)
+        await ask(waiting.approval_id)
         return {"waiting": waiting.approval_id}
     except NebulaError as error:
         return {"error": error.payload()}
@@ -70,9 +70,12 @@ async def go_on(approval: Approval) -> None:
     await _draw(said)
 
 
-async def _ask(approval_id: str) -> None:
-    """Show the card of an approval below what is on the page."""
-    approval = await door.app().parts.approvals.get(approval_id, await door.me())
+async def ask(approval_id: str) -> None:
+    """Show the card of an approval below what is on the page; again, it takes the same place."""
+    try:
+        approval = await door.app().parts.approvals.get(approval_id, await door.me())
+    except NebulaError:
+        return  # there is none that this person may see
     await _draw(ApprovalEvent.of(approval))
 
 

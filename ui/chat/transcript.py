@@ -8,7 +8,7 @@ from graphs.events import ApprovalEvent, DoneEvent, MessageEvent, PlanEvent, Pla
 from memory.sessions import Message
 from nebula.auth.principal import Principal
 from nebula.tool.approvals import Approval
-from ui.chat import door
+from ui.chat import calls, door
 from ui.chat.jobs import results_of
 from ui.chat.screen import Recording, Step, with_thread
 from ui.chat.turn import Turn
@@ -25,12 +25,25 @@ async def drawn(session_id: str, principal: Principal) -> Drawn:
     recording = Recording()
     # The executor knows a call by its session and id together, the transcript by its id.
     by_call = {a.call_id.removeprefix(f"{session_id}:"): a for a in approvals}
+    asked = sorted(filter(calls.of_a_card, approvals), key=lambda one: one.created_at, reverse=True)
     for message in messages:
+        while asked and asked[-1].created_at < message.created_at:
+            await _asked(asked.pop(), recording)
         if message.role == "user":
             await recording.step(_said(message))
         else:
             await _replay(message, by_call, recording, principal)
+    for approval in reversed(asked):
+        await _asked(approval, recording)
     return with_thread(recording.steps, session_id), with_thread(recording.elements, session_id)
+
+
+async def _asked(approval: Approval, recording: Recording) -> None:
+    """Draw a question that a button of an element led to: it belongs to no turn."""
+    turn = Turn(recording, run_id=f"run-{approval.id}", at=_moment(approval.created_at))
+    await turn.begin()
+    await turn.show(ApprovalEvent.of(approval))
+    await turn.end()
 
 
 def _said(message: Message) -> Step:

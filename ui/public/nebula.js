@@ -155,7 +155,12 @@ window.nebula = {
     try {
       const said = (await callAction({ name: "call", payload: { tool, arguments: given, key } }))?.response ?? lost;
       // On a phone what is beside the chat covers it, and with it the card of the approval.
-      if (said.waiting) document.querySelector('[role="dialog"]:has(#side-view-content) > button')?.click();
+      if (said.waiting) {
+        document.querySelector('[role="dialog"]:has(#side-view-content) > button')?.click();
+        // A page that reconnects at this moment draws its history anew, and may lose the card.
+        const look = () => document.querySelector(`[data-approval="${said.waiting}"]`) || callAction({ name: "ask", payload: { id: said.waiting } }).catch(() => {});
+        for (const wait of [1500, 4000]) setTimeout(look, wait);
+      }
       return said;
     } catch { return lost; }
   },
