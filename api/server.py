@@ -60,6 +60,7 @@ def create_server(
         from nebula.jobs.schedules.launch import ticking
         from nebula.jobs.worker import open_worker
         from nebula.tool.audit.anchoring import anchoring
+        from tools.workflows.engine import working
 
         async with AsyncExitStack() as stack:
             app = await stack.enter_async_context(
@@ -73,6 +74,7 @@ def create_server(
             if settings.workers:
                 await stack.enter_async_context(open_worker(app, settings.workers))
                 await stack.enter_async_context(ticking(app.parts))
+                await stack.enter_async_context(working(app))
                 app.parts.leases.schedule()
             yield
             server.state.doors = api.state.doors = None

@@ -100,6 +100,10 @@ class Conflict(NebulaError):
     code, status = "conflict", 409
 
 
+class StillRunning(Conflict):
+    """This call is already running."""
+
+
 class TooLarge(NebulaError):
     """That is larger than allowed."""
 

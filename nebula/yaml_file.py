@@ -71,16 +71,25 @@ def read_yaml(path: Path) -> Document:
     Raises:
         BadFile: when it cannot be read, is no YAML, or names a key twice.
     """
-    name = path.name
     try:
         raw = path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or "it cannot be read"
+        raise BadFile([Problem(file=path.name, line=1, message=reason)]) from error
+    return parse_yaml(path.name, raw)
+
+
+def parse_yaml(name: str, raw: bytes) -> Document:
+    """Read YAML that is known by a name, and note the line of every key and item.
+
+    Raises:
+        BadFile: when it is no YAML, or names a key twice.
+    """
+    try:
         if len(raw) > MAX_BYTES:
             raise BadFile([Problem(file=name, line=1, message="the file is larger than 1 MB")])
         loader = yaml.SafeLoader(raw.decode("utf-8"))
         root = loader.get_single_node()
-    except OSError as error:
-        reason = error.strerror or "it cannot be read"
-        raise BadFile([Problem(file=name, line=1, message=reason)]) from error
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise BadFile([Problem(file=name, line=line, message="this is not UTF-8")]) from error

@@ -21,13 +21,13 @@ from nebula.app import Parts
 from nebula.auth.principal import Caller, Principal, Surface
 from nebula.db.bare import Bare, Statements, bare_in
 from nebula.errors import (
-    Conflict,
     InternalError,
     NebulaError,
     OutcomeUnknown,
     Paused,
     PermissionDenied,
     RateLimited,
+    StillRunning,
     TimedOut,
 )
 from nebula.jobs.asked import owner_of
@@ -312,7 +312,7 @@ class Executor:
     async def _told_again(self, tool: AnyTool, key: CallKey, answer: type[Result]) -> Result:
         told = await self._ledger.replay(tool, key, answer)
         if told is None:
-            raise Conflict("This call is already running.", hint="Wait for it to end.")
+            raise StillRunning(hint="Wait for it to end.")
         return told
 
     async def _run(self, tool: AnyTool, values: BaseModel, caller: Caller, call_id: str) -> Result:

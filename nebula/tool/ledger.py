@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from nebula.db.bare import Statements
 from nebula.db.documents import storable_json
 from nebula.db.engine import Database
-from nebula.errors import Conflict, NebulaError, OutcomeUnknown, StoredError
+from nebula.errors import Conflict, NebulaError, OutcomeUnknown, StillRunning, StoredError
 from nebula.tool.definition import AnyTool, EffectKind
 from nebula.tool.models import ToolCall
 from nebula.tool.result import Result
@@ -161,7 +161,7 @@ def _told_again(
         case "waiting":
             return None
         case "running" if not overdue:
-            raise Conflict("This call is already running.", hint="Wait for it to end.")
+            raise StillRunning(hint="Wait for it to end.")
         case "running" if tool.kind is not EffectKind.OPAQUE:
             return None
         case _:

@@ -24,6 +24,7 @@ async def _work(at_once: int) -> None:
     from nebula.jobs.schedules.launch import ticking
     from nebula.jobs.worker import open_worker
     from nebula.tool.audit.anchoring import anchoring
+    from tools.workflows.engine import working
 
     settings, stop = read_settings(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -33,6 +34,7 @@ async def _work(at_once: int) -> None:
         anchoring(app.parts.db, app.parts.audit, settings),
         open_worker(app, at_once) as running,
         ticking(app.parts),
+        working(app),
     ):
         app.parts.leases.schedule()
         sys.stdout.write(f"Worker {running.id} takes jobs, {at_once} at once.\n")

@@ -17,7 +17,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from croniter import CroniterBadDateError, croniter
 from croniter.croniter import CroniterError
-from pydantic import AwareDatetime, BaseModel, Field, field_validator
+from pydantic import AwareDatetime, BaseModel, Field, ValidationError, field_validator
+
+from nebula.errors import InvalidInput
 
 _YEARS_AHEAD = 30
 _SECOND = timedelta(seconds=1)
@@ -204,3 +206,13 @@ def _change_before(at: datetime, zone: ZoneInfo) -> datetime:
         middle = low + timedelta(seconds=(high - low) // _SECOND // 2)
         low, high = (middle, high) if _offset(middle, zone) != offset else (low, middle)
     return high
+
+
+def cron_of(expression: str, timezone: str) -> Cron:
+    """Return a cron timing; raises InvalidInput when it is none."""
+    try:
+        return Cron(expression=expression, timezone=timezone)
+    except ValidationError as error:
+        said = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+        hint = "Five fields: minute, hour, day of the month, month, day of the week."
+        raise InvalidInput(f"The schedule: {said}", hint=hint) from error

@@ -1,0 +1,103 @@
+"""What the end of a stretch of work means for a run, its workflow, and whoever follows it."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select, update
+
+from nebula.yaml_file import BadFile
+from tools.workflows.models import WorkflowRow, WorkflowRunRow, WorkflowStepRow
+from tools.workflows.reading import read
+from tools.workflows.record import LostHold
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    from nebula.app import Parts
+
+ALERTS = "alerts"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a stretch of work ended: for good, or because something is waited for."""
+
+    state: str
+    problem: str = ""
+    output: dict[str, Any] = field(default_factory=dict)
+    wake_at: datetime | None = None
+    seconds: float = 0.0
+
+
+async def settle(parts: "Parts", run_id: str, holder: str, end: Ending) -> None:
+    """Write down how a run stands, and let go of it.
+
+    Raises:
+        LostHold: when another process has taken it, or it has ended.
+    """
+    async with parts.db.session() as session:
+        found = await session.get(WorkflowRunRow, run_id)
+        if found is None:
+            raise LostHold
+        # The workflow's row first, as everywhere.
+        workflow = await session.get(WorkflowRow, found.workflow_id, with_for_update=True)
+        mine = select(WorkflowRunRow).where(
+            WorkflowRunRow.id == run_id,
+            WorkflowRunRow.held_by == holder,
+            WorkflowRunRow.state == "running",
+        )
+        run = await session.scalar(mine.with_for_update())
+        if run is None or workflow is None:
+            raise LostHold
+        await ended(parts, session, workflow, run, end)
+        if end.state in {"done", "failed"} and run.by_itself:
+            await _count(parts, session, workflow, run, end)
+
+
+async def ended(
+    parts: "Parts", session: "AsyncSession", workflow: WorkflowRow, run: WorkflowRunRow, end: Ending
+) -> None:
+    """Write the end of a run whose row is locked; steps that were under way end with it."""
+    run.state, run.problem, run.output = end.state, end.problem, end.output
+    run.seconds += end.seconds
+    run.held_by, run.held_until, run.wake_at = "", None, end.wake_at
+    if end.state != "waiting":
+        run.ended_at = func.clock_timestamp()
+        open_steps = update(WorkflowStepRow).where(
+            WorkflowStepRow.run_id == run.id, WorkflowStepRow.state.in_(("running", "waiting"))
+        )
+        await session.execute(open_steps.values(state="cancelled", ended_at=func.clock_timestamp()))
+    await announce(parts, session, workflow, run)
+
+
+async def announce(
+    parts: "Parts", session: "AsyncSession", workflow: WorkflowRow, run: WorkflowRunRow
+) -> None:
+    """Tell on the workflow's stream, in the same transaction, where a run is."""
+    data = {"run": run.id, "workflow": workflow.name, "state": run.state, "problem": run.problem}
+    stream = f"workflow:{workflow.id}"
+    await parts.events.publish(stream, "workflow.run", data, workflow.owner_id, session=session)
+
+
+async def _count(
+    parts: "Parts", session: "AsyncSession", workflow: WorkflowRow, run: WorkflowRunRow, end: Ending
+) -> None:
+    """Count failures in a row of what begins by itself, and switch it off at last."""
+    if end.state == "done":
+        workflow.failures = 0
+        return
+    workflow.failures += 1
+    if workflow.failures < _most_failures(run.definition) or not workflow.enabled:
+        return
+    because = f"It failed {workflow.failures} times in a row, last: {end.problem}"
+    workflow.enabled, workflow.stopped_because = False, because
+    alert = {"source": "workflows", "workflow": workflow.name, "problem": because}
+    await parts.events.publish(ALERTS, "alert.opened", alert, workflow.owner_id, session=session)
+
+
+def _most_failures(definition: str) -> int:
+    try:
+        return read(definition)[0].failures
+    except BadFile:
+        return 1
