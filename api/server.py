@@ -37,6 +37,8 @@ from nebula.tool.registry import Registry
 if TYPE_CHECKING:
     import httpx
 
+    from nebula.app import App
+
 
 def create_server(
     settings: Settings,
@@ -57,10 +59,7 @@ def create_server(
     async def lifespan(server: FastAPI) -> AsyncIterator[None]:
         from graphs.jarvis.service import open_jarvis
         from nebula.app import open_app
-        from nebula.jobs.schedules.launch import ticking
-        from nebula.jobs.worker import open_worker
         from nebula.tool.audit.anchoring import anchoring
-        from tools.workflows.engine import working
 
         async with AsyncExitStack() as stack:
             app = await stack.enter_async_context(
@@ -72,10 +71,7 @@ def create_server(
             await stack.enter_async_context(mcp_app.lifespan(mcp_app))
             server.state.doors = api.state.doors = Doors(app, jarvis)
             if settings.workers:
-                await stack.enter_async_context(open_worker(app, settings.workers))
-                await stack.enter_async_context(ticking(app.parts))
-                await stack.enter_async_context(working(app))
-                app.parts.leases.schedule()
+                await _work(stack, app)
             yield
             server.state.doors = api.state.doors = None
 
@@ -91,6 +87,18 @@ def create_server(
     server.add_middleware(BodyLimit, most=settings.max_body_bytes)
     server.add_middleware(RequestFrame, public_url=settings.public_url)
     return server
+
+
+async def _work(stack: AsyncExitStack, app: "App") -> None:
+    """Run jobs, schedules and workflows in this process too."""
+    from nebula.jobs.schedules.launch import ticking
+    from nebula.jobs.worker import open_worker
+    from tools.workflows.engine import working
+
+    await stack.enter_async_context(open_worker(app, app.parts.settings.workers))
+    await stack.enter_async_context(ticking(app.parts))
+    await stack.enter_async_context(working(app))
+    app.parts.leases.schedule()
 
 
 def _api(registry: Registry) -> FastAPI:

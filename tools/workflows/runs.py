@@ -93,27 +93,7 @@ class Runs:
             why = why or str(error)
         if why and not wanted.by_itself:
             raise Conflict(why, hint="See its runs with workflows_list_runs.")
-        rights = Frozen.model_validate(workflow.rights)
-        if wanted.limit is not None:
-            rights = rights.narrowed(wanted.limit)
-        run = WorkflowRunRow(
-            id=new_id("wfr"),
-            workflow_id=workflow.id,
-            owner_id=workflow.owner_id,
-            version=workflow.version,
-            definition=workflow.definition,
-            rights=rights.model_dump(mode="json"),
-            cause=wanted.cause,
-            started_by=wanted.started_by,
-            by_itself=wanted.by_itself,
-            dry_run=wanted.dry_run,
-            state="skipped" if why else "queued",
-            inputs=inputs,
-            event=dict(wanted.event),
-            labels=sorted(wanted.labels),
-            problem=why,
-            ended_at=func.clock_timestamp() if why else None,
-        )
+        run = _made(workflow, wanted, inputs, why)
         session.add(run)
         await session.flush()
         await session.refresh(run)
@@ -251,6 +231,33 @@ class Runs:
         ):
             return f"{name} has had its {spec.runs_per_day} runs of 24 hours."
         return ""
+
+
+def _made(
+    workflow: WorkflowRow, wanted: Wanted, inputs: dict[str, Any], why: str
+) -> WorkflowRunRow:
+    """Return the row of a run that is asked for; `why` says why it may not be now."""
+    rights = Frozen.model_validate(workflow.rights)
+    if wanted.limit is not None:
+        rights = rights.narrowed(wanted.limit)
+    return WorkflowRunRow(
+        id=new_id("wfr"),
+        workflow_id=workflow.id,
+        owner_id=workflow.owner_id,
+        version=workflow.version,
+        definition=workflow.definition,
+        rights=rights.model_dump(mode="json"),
+        cause=wanted.cause,
+        started_by=wanted.started_by,
+        by_itself=wanted.by_itself,
+        dry_run=wanted.dry_run,
+        state="skipped" if why else "queued",
+        inputs=inputs,
+        event=dict(wanted.event),
+        labels=sorted(wanted.labels),
+        problem=why,
+        ended_at=func.clock_timestamp() if why else None,
+    )
 
 
 async def cancel_jobs(parts: "Parts", workflow: WorkflowRow, run_id: str) -> None:
