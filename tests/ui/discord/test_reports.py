@@ -13,11 +13,12 @@ from tests.fakes.discord.payloads import GENERAL, GUILD, QUIET
 from tests.fakes.discord.people import Person
 from tests.fakes.discord.server import Seen
 from tests.graphs.lab import DONE, call, calls
-from tests.ui.discord.house import House
+from tests.ui.discord.house import AGENTS, DISCORD, House
 from tools.agents.schemas import Run
 from tools.discord.servers import Servers
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+MORE_TOOLS = [*DISCORD, *AGENTS]
 _NUMBERS = count()
 
 
