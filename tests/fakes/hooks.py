@@ -54,7 +54,7 @@ def went_live(name: str = "streamer") -> dict[str, Any]:
     """Return what Twitch tells when a channel goes live."""
     return {
         "subscription": {"id": "f1", "type": "stream.online", "version": "1", "status": "enabled"},
-        "event": {"id": "9", "broadcaster_user_id": "1337", "broadcaster_user_name": name,
+        "event": {"id": "9", "broadcaster_user_id": "1337", "broadcaster_user_name": name, "broadcaster_user_login": "streamer",
                   "type": "live", "started_at": "2026-11-30T10:11:12.123Z"},
     }  # fmt: skip
 

@@ -42,10 +42,7 @@ Where = Annotated[
 ]
 ReportTo = Annotated[
     str | None,
-    Field(
-        max_length=150,
-        description="A notification channel, discord, or discord:server/#channel; else its session",
-    ),
+    Field(max_length=40, description="A notification channel; empty for its session alone"),
 ]
 ReportWhen = Annotated[
     Literal["always", "news", "problems"] | None,

@@ -52,9 +52,7 @@ class Deeds:
                 Action(id=action_id(*cause, "delete"), kind="delete", detail=detail, **common)
             )
         if penalty:
-            before = await self._actions.strikes(
-                facts.guild_id, facts.author_id, rules.decay_hours, told=tell
-            )
+            before = await self._actions.strikes(facts.guild_id, facts.author_id, rules.decay_hours)
             step = step_for(rules.steps, before)
             said = f"⚠ <@{facts.author_id}> {offence.reason}"
             wanted.append(
