@@ -1,11 +1,12 @@
 """One model call: which tools it sees, how its words stream, and when it must stop."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 from uuid import uuid4
 
 from langchain.agents.middleware import AgentMiddleware
 from langchain.agents.middleware.types import ModelRequest, ModelResponse
+from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
@@ -15,11 +16,13 @@ from langchain_core.messages import (
     ToolMessage,
 )
 from langchain_core.messages.ai import add_ai_message_chunks
+from langsmith.utils import tracing_is_enabled
 from pydantic import TypeAdapter
 
 from graphs.context import ThreadState, TurnContext
 from graphs.events import MessageEvent, TokenEvent
 from graphs.schemas import Schemas
+from nebula.llm.routed import RoutedChatModel
 from nebula.tool.result import Block, Choices
 
 _BLOCKS: TypeAdapter[list[Block]] = TypeAdapter(list[Block])
@@ -70,9 +73,8 @@ class Thinking(AgentMiddleware[ThreadState, TurnContext]):
             instructions = f"{instructions}\n{_WRAP_UP.format(steps=steps)}"
         names = [] if exhausted else str(request.state.get("offered", "")).split()
         tools = self._schemas.of(names)
-        model = turn.model.bind_tools(tools) if tools else turn.model
         history = [SystemMessage(instructions), *_shortened(request.messages)]
-        answer = await _streamed(model, history, turn)
+        answer = await _streamed(_chunks(turn.model, history, tools), turn)
         if exhausted and (answer.tool_calls or not answer.text.strip()):
             answer = AIMessage(_STOPPED.format(steps=steps))
             turn.meter.stopped = f"It stopped: its {steps} steps are used up."
@@ -84,11 +86,22 @@ class Thinking(AgentMiddleware[ThreadState, TurnContext]):
         return answer
 
 
-async def _streamed(model: Any, history: Sequence[BaseMessage], turn: TurnContext) -> AIMessage:
+def _chunks(
+    model: BaseChatModel, history: Sequence[BaseMessage], tools: Sequence[dict[str, Any]]
+) -> AsyncIterator[AIMessageChunk]:
+    """Ask the model; the callbacks of LangChain's own way are for who traces."""
+    if isinstance(model, RoutedChatModel) and not tracing_is_enabled():
+        return model.answer(history, tools)
+    bound: Any = model.bind_tools(tools) if tools else model
+    asked: AsyncIterator[AIMessageChunk] = bound.astream(list(history))
+    return asked
+
+
+async def _streamed(asked: AsyncIterator[AIMessageChunk], turn: TurnContext) -> AIMessage:
     turn.meter.model_calls += 1
     chunks: list[AIMessageChunk] = []
     restarted = False
-    async for chunk in model.astream(history):
+    async for chunk in asked:
         if chunk.response_metadata.get("restart"):
             # Another provider begins the message anew.
             chunks, restarted = [], True

@@ -45,11 +45,15 @@ class Outcome:
     seen: Evidence
     answers: Counter[str]
     drained: float
+    unanswered: int
+    """Wishes that nobody was promised a job for, however often they asked."""
 
     @property
     def violations(self) -> list[str]:
         """Return every violation, each with its rule."""
-        return [f"{rule}: {said}" for rule, found in check(self.seen).items() for said in found]
+        found = check(self.seen)
+        told = [f"{rule}: {said}" for rule, sayings in found.items() for said in sayings]
+        return told + ([f"{self.unanswered} people asked in vain"] if self.unanswered else [])
 
 
 async def rage(
@@ -76,7 +80,8 @@ async def rage(
             await asyncio.gather(*asking, return_exceptions=True)
         drained = time.monotonic() - began
         seen = lab.evidence(people.acknowledged)
-    return Outcome(monkey.faults, seen, people.answers, drained)
+    unanswered = jobs - len(people.acknowledged)
+    return Outcome(monkey.faults, seen, people.answers, drained, unanswered)
 
 
 async def _rest(lab: Lab, asking: "list[asyncio.Task[None]]") -> None:
@@ -108,6 +113,7 @@ def report(outcome: Outcome) -> str:
         ["programs begun on a card", f"{len(seen.runs)}"],
         ["of those broken off", f"{broke}"],
         ["leases", f"{len(seen.leases)}"],
+        ["asked and not answered", f"{outcome.unanswered}"],
         ["seconds until all had ended", f"{outcome.drained:.0f}"],
     ]
     rules = [[rule, f"{len(found[rule])}"] for rule in RULES]

@@ -94,9 +94,10 @@ class People:
         who, _ = self._lab.owners[wish.owner]
         try:
             await self._lab.app.parts.approvals.decide(
-                approval, decision="approve", by=who, surface=Surface.REST
+                approval, decision="approve", by=who, surface=Surface.TERMINAL
             )
-        except NebulaError:
+        except NebulaError as error:
+            self.answers[f"not approved: {error}"] += 1
             return False
         return True
 

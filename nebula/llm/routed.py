@@ -5,7 +5,7 @@ message anew. `ainvoke` returns only the good message; its tokens reach LangGrap
 `stream_mode="messages"` through callbacks, a restarted message under a new id (and flagged).
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -15,7 +15,7 @@ from langchain_core.language_models.chat_models import (
     BaseChatModel,
     agenerate_from_stream,
 )
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
@@ -124,6 +124,19 @@ class RoutedChatModel(BaseChatModel):
         async with aclosing(self._answering(messages, stop, kwargs).stream()) as source:
             async for chunk in source:
                 yield chunk
+
+    async def answer(
+        self, messages: Sequence[BaseMessage], tools: Sequence[dict[str, Any]]
+    ) -> AsyncGenerator[AIMessageChunk, None]:
+        """Yield the answer's chunks as `astream` does, for who has no callbacks.
+
+        `astream` configures callbacks and calls them for every chunk, also when there are none.
+        """
+        options = {"tools": list(tools)} if tools else {}
+        async with aclosing(self._answering(list(messages), None, options).stream()) as source:
+            async for chunk in source:
+                assert isinstance(chunk.message, AIMessageChunk)
+                yield chunk.message
 
     def _answering(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]

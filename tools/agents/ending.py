@@ -65,7 +65,9 @@ async def settle(db: Statements, events: Events, run_id: str, ending: Ending) ->
     if known is None:
         return False
     agent = known["agent"]
-    tells = not known["dry_run"] and agent["report_to"] is not None
+    # That it is switched off is told its owner even when it reports nowhere.
+    reports = agent["report_to"] is not None or _switches_off(agent, ending)
+    tells = not known["dry_run"] and reports
     values = {
         "run": run_id,
         "state": ending.state,
@@ -95,6 +97,12 @@ def worth_telling(report_when: str, ending: Ending) -> bool:
     return ending.state in {"waiting", "failed", "stopped"}
 
 
+def _switches_off(agent: dict[str, Any], ending: Ending) -> bool:
+    if ending.state not in {"failed", "stopped"} or not agent["enabled"]:
+        return False
+    return int(agent["failures"]) + 1 >= Limits.model_validate(agent["limits"]).failures
+
+
 def merged(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return effects in order; a call that has gone on since replaces what was said of it."""
     later = {each["call_id"] for each in now}
@@ -107,8 +115,7 @@ async def _judge(db: Statements, events: Events, agent: dict[str, Any], ending: 
         await db.scalar(_SUCCEEDED, {"agent": agent["id"]})
     if ending.state not in {"failed", "stopped"}:
         return
-    failures = agent["failures"] + 1
-    off = failures >= Limits.model_validate(agent["limits"]).failures
+    failures, off = agent["failures"] + 1, _switches_off(agent, ending)
     because = f"It failed {failures} times in a row, last: {ending.problem}"
     values = {
         "agent": agent["id"],
@@ -118,6 +125,6 @@ async def _judge(db: Statements, events: Events, agent: dict[str, Any], ending: 
         "because": because,
     }
     await db.scalar(_FAILED, values)
-    if off and agent["enabled"]:
+    if off:
         alert = {"source": "agents", "agent": agent["name"], "problem": because}
         await events.publish(ALERTS, "alert.opened", alert, agent["owner_id"], session=db)

@@ -42,7 +42,10 @@ Where = Annotated[
 ]
 ReportTo = Annotated[
     str | None,
-    Field(max_length=40, description="A notification channel; empty for its session alone"),
+    Field(
+        max_length=150,
+        description="A notification channel, discord, or discord:server/#channel; else its session",
+    ),
 ]
 ReportWhen = Annotated[
     Literal["always", "news", "problems"] | None,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select, update
+from sqlalchemy import not_, select, update
 
 from nebula.markup.neutral import neutral
 from nebula.policy.labels import Label, tainted
@@ -12,19 +12,29 @@ from tools.agents.models import AgentRow, AgentRunRow
 if TYPE_CHECKING:
     from nebula.app import Parts
 
+DISCORD = "discord:"
+"""How a place of the Discord bot begins."""
 _LONGEST = 3_500
 """Characters of a message; the conversation has all of it."""
 _TEMPLATES = {"done": "info", "waiting": "warning"}
 
 
-async def take(parts: "Parts", limit: int = 5) -> Sequence[tuple[AgentRow, AgentRunRow]]:
-    """Take up reports that are due; nobody else gets them."""
+async def take(
+    parts: "Parts", limit: int = 5, *, on_discord: bool = False
+) -> Sequence[tuple[AgentRow, AgentRunRow]]:
+    """Take up reports that are due; nobody else gets them.
+
+    `on_discord` are those that the bot shows: what reports there, and what reports nowhere but
+    has to be told its owner.
+    """
+    there = AgentRow.report_to.is_(None) | AgentRow.report_to.startswith(DISCORD)
     due = (
         select(AgentRunRow)
-        .where(AgentRunRow.to_tell)
+        .join(AgentRow, AgentRow.id == AgentRunRow.agent_id)
+        .where(AgentRunRow.to_tell, there if on_discord else not_(there))
         .order_by(AgentRunRow.created_at)
         .limit(limit)
-        .with_for_update(skip_locked=True)
+        .with_for_update(of=AgentRunRow, skip_locked=True)
     )
     async with parts.db.session() as session:
         taken = []
@@ -38,6 +48,15 @@ async def take(parts: "Parts", limit: int = 5) -> Sequence[tuple[AgentRow, Agent
             await session.refresh(agent)
             await session.refresh(run)
     return taken
+
+
+async def asks_elsewhere(parts: "Parts", owner_id: str) -> set[str]:
+    """Return the names of somebody's agents whose questions stand where they report to."""
+    mine = select(AgentRow.name).where(
+        AgentRow.owner_id == owner_id, AgentRow.report_to.startswith(DISCORD)
+    )
+    async with parts.db.session() as session:
+        return set(await session.scalars(mine))
 
 
 async def note(parts: "Parts", run_id: str, told: str) -> None:

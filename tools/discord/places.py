@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import ColumnElement, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
 
 from memory.models import ConversationRow
 from nebula.errors import Conflict
@@ -163,13 +164,27 @@ class Places:
         async with self._db.session() as session:
             await session.execute(change.values(shown=list(shown), state=state))
 
+    async def note_report(self, turn: ShownTurn) -> None:
+        """Keep that messages show a turn that began elsewhere, and whose conversation it is."""
+        place = {
+            "place": turn.place,
+            "discord_id": turn.discord_id,
+            "session_id": turn.session_id,
+            "channel_id": turn.channel_id,
+        }
+        async with self._db.session() as session:
+            await session.execute(
+                insert(DiscordTurn).values(turn.model_dump()).on_conflict_do_nothing()
+            )
+            await session.execute(insert(DiscordSession).values(place).on_conflict_do_nothing())
+
     async def recent_channels(self, hours: float = 24.0) -> Sequence[tuple[str, str]]:
         """Return the channels that people lately talked in, each with its newest known message."""
         young = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, hours * 3600)
         newest = func.max(func.lpad(DiscordTurn.message_id, 20, "0"))
         query = (
             select(DiscordTurn.channel_id, newest)
-            .where(DiscordTurn.at > young)
+            .where(DiscordTurn.at > young, DiscordTurn.message_id.regexp_match("^[0-9]+$"))
             .group_by(DiscordTurn.channel_id)
             .limit(50)
         )

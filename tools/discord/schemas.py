@@ -121,3 +121,15 @@ class Unlinked(Result):
         """Say how many there were."""
         said = "No Discord account was linked." if not self.accounts else "Unlinked."
         return [Markdown(text=said)]
+
+
+class FoundPlace(Result):
+    """A place on Discord that the bot may write to for somebody."""
+
+    place: str
+    """discord:me, or discord:SERVER/CHANNEL in ids."""
+    name: str
+
+    def render(self) -> Sequence[Block]:
+        """Say where that is."""
+        return [Markdown(text=f"{escape(self.name)} (`{self.place}`)")]

@@ -113,10 +113,10 @@ class JobCards:
     async def _follow(self, followed: Followed) -> None:
         canvas = ChannelCanvas(await self._channel(followed.channel_id))
         snap = await self._seen(followed)
-        shown = ""
         if not followed.message_id:
             followed = await self._posted(followed, snap, canvas)
-            shown = _NO_MORE if snap is None else drawn(snap.job)[0]
+        # Drawn in any case: a post that Discord knew already has its old text.
+        shown = ""
         shown = await self._draw(followed, snap, shown, canvas)
         if snap is None or snap.job.state.ended:
             return

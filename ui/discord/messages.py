@@ -163,7 +163,9 @@ async def _spot(bot: "Bot", message: discord.Message) -> _Spot:
     replied = hearing.answered_of(message)
     theirs = None if replied is None else await bot.places.turn_showing(replied)
     if message.guild is None:
-        return _Spot(str(channel.id), channel, theirs=theirs)
+        # A reply to an agent's report goes on with the agent's conversation.
+        place = str(channel.id) if theirs is None else theirs.place
+        return _Spot(place, channel, theirs=theirs)
     if isinstance(channel, discord.Thread):
         return _Spot(str(channel.id), channel, message, theirs)
     if theirs is not None:

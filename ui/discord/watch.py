@@ -10,9 +10,11 @@ import structlog
 from nebula.auth.principal import Surface
 from nebula.errors import NebulaError, NotAuthenticated
 from nebula.tool.approvals import STREAM
+from tools.agents.telling import asks_elsewhere
 from tools.discord.cards import Card
 from ui.discord.canvas import ChannelCanvas
 from ui.discord.drawing import Pace
+from ui.discord.reports import report_due
 
 if TYPE_CHECKING:
     from ui.discord.client import Bot
@@ -34,6 +36,7 @@ class Watch:
         self._own(self._attempt(self.take_up))
         self._own(self._again_and_again(self._listen))
         self._own(self._again_and_again(self._sweep))
+        self._own(self._again_and_again(self._report))
 
     async def stop(self) -> None:
         """End everything that goes on here."""
@@ -48,7 +51,7 @@ class Watch:
         for card in await self._bot.cards.cards.standing():
             await self._attempt(lambda card=card: self._refresh(card))  # type: ignore[misc]
         for user_id in await self._bot.admission.accounts.linked_users():
-            await self._attempt(lambda user_id=user_id: self._ask_directly(user_id))  # type: ignore[misc]
+            await self._attempt(lambda user_id=user_id: self.ask_directly(user_id))  # type: ignore[misc]
         await self._attempt(self._bot.jobs.take_up)
         for turn in await self._bot.places.unfinished():
             session_id = turn.session_id
@@ -62,14 +65,18 @@ class Watch:
         async for event in events.follow(STREAM, after):
             if event.kind == "approval.requested":
                 owner = str(event.data.get("principal_id"))
-                self._own(self._attempt(lambda owner=owner: self._ask_directly(owner)))  # type: ignore[misc]
+                self._own(self._attempt(lambda owner=owner: self.ask_directly(owner)))  # type: ignore[misc]
             elif event.kind == "approval.decided":
                 # In a task of its own: a turn that is still being drawn is waited for.
                 self._own(self._attempt(lambda data=event.data: self._decided(data)))  # type: ignore[misc]
 
-    async def _ask_directly(self, user_id: str) -> None:
-        """Ask somebody in a direct message what an agent or schedule of theirs waits for."""
+    async def ask_directly(self, user_id: str, *, everything: bool = False) -> None:
+        """Ask somebody in a direct message what an agent or schedule of theirs waits for.
+
+        What reports elsewhere on Discord asks there, unless it could not.
+        """
         bot = self._bot
+        there = await asks_elsewhere(bot.app.parts, user_id)
         accounts = await bot.admission.accounts.of_user(user_id)
         if not accounts:
             return
@@ -77,6 +84,8 @@ class Watch:
         principal = await bot.admission.accounts.principal(discord_id)
         for approval in await bot.app.parts.approvals.list(principal):
             mine = approval.principal_id == user_id and approval.surface == Surface.SCHEDULE
+            if approval.agent in there and not everything:
+                continue
             if not mine or await bot.cards.cards.of(approval.id) is not None:
                 continue
             channel = await bot.create_dm(discord.Object(int(discord_id)))
@@ -101,6 +110,10 @@ class Watch:
             await bot.cards.cards.close(card.approval_id)
             return
         await bot.cards.refresh(card, principal, canvas)
+
+    async def _report(self) -> None:
+        await report_due(self._bot)
+        await asyncio.sleep(self._pace.sweep)
 
     async def _sweep(self) -> None:
         """Close questions whose time is over, and give up turns whose process is gone."""

@@ -93,6 +93,9 @@ async def test_switched_on_it_only_tells_what_it_would_do(home: House, boss: Per
     listed = to_markdown((await home.use(boss, "discord_list_actions", member=eve.id)).render())
     assert "Invitations to other servers" in listed
     assert "discord.gg/abc" not in listed, "no text of a message is kept"
+    strikes = Actions(home.app.parts.db).strikes
+    assert await strikes(GUILD, eve.id, 1, told=True) == 1
+    assert await strikes(GUILD, eve.id, 1, told=False) == 0, "nobody was really warned"
 
 
 async def test_acting_has_to_be_approved_and_then_climbs_from_warning_to_ban(

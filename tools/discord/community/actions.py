@@ -147,8 +147,9 @@ class Actions:
             rows = await session.scalars(query.order_by(DiscordAction.at.desc()).limit(limit))
             return [Action.model_validate(row) for row in rows]
 
-    async def strikes(self, guild_id: str, target_id: str, hours: int) -> int:
-        """Return how many offences of somebody still count."""
+    async def strikes(self, guild_id: str, target_id: str, hours: int, *, told: bool) -> int:
+        """Return how many offences of somebody still count; `told` counts what was only told."""
+        without = ("undone", "dropped", "failed", *(() if told else ("told",)))
         query = (
             select(func.count())
             .select_from(DiscordAction)
@@ -156,7 +157,7 @@ class Actions:
                 DiscordAction.guild_id == guild_id,
                 DiscordAction.target_id == target_id,
                 DiscordAction.offence,
-                DiscordAction.state.not_in(("undone", "dropped", "failed")),
+                DiscordAction.state.not_in(without),
                 DiscordAction.at > func.clock_timestamp() - timedelta(hours=hours),
             )
         )

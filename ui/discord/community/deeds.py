@@ -52,7 +52,9 @@ class Deeds:
                 Action(id=action_id(*cause, "delete"), kind="delete", detail=detail, **common)
             )
         if penalty:
-            before = await self._actions.strikes(facts.guild_id, facts.author_id, rules.decay_hours)
+            before = await self._actions.strikes(
+                facts.guild_id, facts.author_id, rules.decay_hours, told=tell
+            )
             step = step_for(rules.steps, before)
             said = f"⚠ <@{facts.author_id}> {offence.reason}"
             wanted.append(

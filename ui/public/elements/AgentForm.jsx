@@ -231,7 +231,7 @@ export default function AgentForm() {
           {!draft.scheduled && !draft.waits && <p className="hint">Neither: it runs when you start it.</p>}
         </fieldset>
         <div className="pair">
-          <Field name="report_to" label="Report to" hint="A notification channel; empty: its conversation only" problem={problems.report_to}>
+          <Field name="report_to" label="Report to" hint="A notification channel, discord, or discord:server/#channel; empty: its conversation only" problem={problems.report_to}>
             {(given) => <Input {...given} value={draft.report_to} maxLength={40} autoComplete="off" onChange={(e) => set({ report_to: e.target.value })} />}
           </Field>
           <Field name="report_when" label="Reports" problem={problems.report_when}>
