@@ -3,7 +3,6 @@
 Only reading happens here; every button is a tool call (`ui.chat.calls`).
 """
 
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from zoneinfo import available_timezones
 
@@ -11,9 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from api.identity import session_token
 from nebula.auth.principal import Principal, Surface
-from nebula.errors import NebulaError, NotAuthenticated, PermissionDenied
 from nebula.events.triggers import EVENTS, WEBHOOK
 from nebula.jobs.schedules.words import coming, in_words
 from nebula.tool.definition import Audience, Effect
@@ -24,6 +21,7 @@ from tools.agents.spec import Limits
 from tools.agents.tools_looking import ready_ones
 from tools.webhooks.service import Webhooks
 from ui.chat import door
+from ui.chat.reading import answer
 
 router = APIRouter(include_in_schema=False, prefix="/ui/agents")
 
@@ -87,7 +85,7 @@ async def listed(request: Request) -> JSONResponse:
             ready=ready_ones(found),
         )
 
-    return await _answer(request, read)
+    return await answer(request, "agents:read", read)
 
 
 @router.get("/runs")
@@ -100,7 +98,7 @@ async def runs(request: Request, agent: str = "", run: str = "") -> JSONResponse
             return RunsRead(runs=[await found.get(me, run)])
         return RunsRead(runs=list(await found.list(me, agent or None, limit=MOST_RUNS)))
 
-    return await _answer(request, read)
+    return await answer(request, "agents:read", read)
 
 
 @router.get("/offered")
@@ -116,7 +114,7 @@ async def offered(request: Request) -> JSONResponse:
             del shown.events[WEBHOOK]
         return shown
 
-    return await _answer(request, read)
+    return await answer(request, "agents:read", read)
 
 
 @router.get("/preview")
@@ -127,7 +125,7 @@ async def preview(request: Request, cron: str, timezone: str = "UTC") -> JSONRes
         timing = cron_of(cron, timezone)
         return Preview(words=in_words(timing), times=coming(timing, datetime.now(UTC)))
 
-    return await _answer(request, read)
+    return await answer(request, "agents:read", read)
 
 
 def _offered(me: Principal) -> Offered:
@@ -156,19 +154,3 @@ def _offered(me: Principal) -> Offered:
         zones=sorted(available_timezones()),
         limits=Limits(),
     )
-
-
-async def _answer(
-    request: Request, read: Callable[[Principal], Awaitable[BaseModel]]
-) -> JSONResponse:
-    try:
-        token = session_token(request)
-        me = await door.who_is(token) if token else None
-        if me is None:
-            raise NotAuthenticated("Sign in first")
-        if not me.can("agents:read"):
-            raise PermissionDenied("Looking at agents needs the permission agents:read")
-        body = (await read(me)).model_dump(mode="json")
-    except NebulaError as error:
-        return JSONResponse(error.payload(), status_code=error.status)
-    return JSONResponse(body, headers={"Cache-Control": "no-store"})
