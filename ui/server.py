@@ -58,7 +58,7 @@ def mount_chat(server: "FastAPI", settings: Settings) -> None:
     from starlette.routing import Mount
 
     from ui import sign_in
-    from ui.chat import agents, door, jobs, panel, shell
+    from ui.chat import agents, door, jobs, panel, shell, workflows
     from ui.chat.gate import Gate
 
     door.open_to(server)
@@ -66,6 +66,7 @@ def mount_chat(server: "FastAPI", settings: Settings) -> None:
     server.include_router(panel.router)
     server.include_router(jobs.router)
     server.include_router(agents.router)
+    server.include_router(workflows.router)
     page_policy = shell.install()
     mount_chainlit(server, str(Path(__file__).with_name("web.py")), path="/")
     mount = server.router.routes[-1]

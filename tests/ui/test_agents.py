@@ -200,30 +200,6 @@ def test_a_run_that_waits_is_seen_everywhere_and_goes_on_once_it_was_decided(
     assert [(one["state"], one["dry_run"]) for one in shown] == [("done", False)]
 
 
-@pytest.mark.parametrize(
-    ("size", "theme", "name"), [(DESKTOP, "light", "desktop"), (PHONE, "dark", "phone")]
-)
-def test_a_workflow_is_drawn_with_its_states_in_words_and_scrolls_on_a_phone(
-    signed_in: SignIn, size: dict[str, int], theme: str, name: str
-) -> None:
-    chat = signed_in(size, theme)
-    chat.say("show the sample diagram")
-    figure = chat.page.locator("figure.workflow").last
-    expect(figure.locator("[data-box]").first).to_be_visible(timeout=ANSWER_MS)
-    chat.settle()
-    for box, state, word in [("look", "done", "done"), ("sure", "waiting", "waits for you")]:
-        expect(figure.locator(f'[data-box="{box}"]')).to_have_attribute("data-state", state)
-        expect(figure.locator(f'[data-box="{box}"] .sign')).to_contain_text(word)
-    steps = figure.get_by_role("list", name="Steps")
-    expect(steps).to_contain_text("Restart <b>everything</b>")
-    assert "\u202e" not in (figure.text_content() or "")
-    letter = figure.locator(".title").first.evaluate("one => one.getBoundingClientRect().height")
-    assert letter >= 9, "it can still be read"
-    assert chat.fits()
-    figure.scroll_into_view_if_needed()
-    chat.picture(f"workflow-{name}")
-
-
 def test_on_a_phone_the_form_opens_over_the_chat_and_an_approval_is_not_hidden_behind_it(
     site: Site, signed_in: SignIn, person: str
 ) -> None:

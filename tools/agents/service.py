@@ -13,7 +13,7 @@ from nebula.errors import Conflict, InvalidInput, NebulaError, NotFound, Permiss
 from nebula.events.triggers import Trigger, source_of
 from nebula.jobs.schedules.schedule import Missed, Schedule
 from nebula.jobs.schedules.service import Options
-from nebula.jobs.schedules.timing import Cron, Every, Once
+from nebula.jobs.schedules.timing import Cron, Every, Once, cron_of
 from nebula.near import near
 from nebula.secrets.redact import hide
 from tools.agents import rights
@@ -275,18 +275,6 @@ def changed(spec: Spec, changes: Mapping[str, Any]) -> Spec:
     values = spec.model_dump(mode="json")
     limits = {**values["limits"], **changes.get("limits", {})}
     return spec_of({**values, **changes, "limits": limits})
-
-
-def cron_of(expression: str, timezone: str) -> Cron:
-    """Return a cron timing; raises InvalidInput when it is none."""
-    try:
-        return Cron(expression=expression, timezone=timezone)
-    except ValidationError as error:
-        said = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
-        hint = "Five fields: minute, hour, day of the month, month, day of the week."
-        field = str(error.errors()[0]["loc"][0])
-        field = "timezone" if field == "timezone" else "cron"
-        raise at_field(field, f"The schedule: {said}", hint) from error
 
 
 def _columns(spec: Spec) -> dict[str, Any]:

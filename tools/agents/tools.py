@@ -7,7 +7,7 @@ from pydantic import AwareDatetime, Field
 
 from nebula.errors import InvalidInput
 from nebula.jobs.schedules.schedule import Missed
-from nebula.jobs.schedules.timing import Every, Once
+from nebula.jobs.schedules.timing import Every, Once, cron_of
 from nebula.policy.selectors import Kind
 from nebula.tool.context import Context
 from nebula.tool.definition import Effect, EffectKind, tool
@@ -32,7 +32,7 @@ from tools.agents.schemas import (
     AgentChange,
     AgentDeleted,
 )
-from tools.agents.service import Agents, Timing, cron_of, slug, spec_of
+from tools.agents.service import Agents, Timing, slug, spec_of
 
 
 @tool(

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from nebula.tool.diagram import Diagram
 from nebula.tool.render import as_text, escape
-from nebula.tool.result import Block, Markdown, Result, Table
+from nebula.tool.result import Block, Live, Markdown, Result, Table
 
 RunState = Literal["queued", "running", "waiting", "done", "failed", "cancelled", "skipped"]
 StepState = Literal["running", "waiting", "done", "failed", "skipped", "unknown", "cancelled"]
@@ -125,10 +125,12 @@ class WorkflowDetail(Result):
             lines.append(escape(each.description))
         if not each.enabled:
             lines.append(f"It is switched off: {escape(each.stopped_because)}")
-        blocks: list[Block] = [Markdown(text="\n\n".join(lines)), self.diagram]
+        shown: list[Block] = [self.diagram]
         if self.run is not None:
-            blocks += [_run_said(self.run), _steps_table(self.steps)]
-        elif self.runs:
+            shown += [_run_said(self.run), _steps_table(self.steps)]
+        part = _part(each.id, self.run.id if self.run is not None else "", shown)
+        blocks: list[Block] = [Markdown(text="\n\n".join(lines)), part]
+        if self.run is None and self.runs:
             blocks.append(_runs_table(self.runs))
         return blocks
 
@@ -144,7 +146,7 @@ class WorkflowChange(Result):
         """Say what it is now, and show it."""
         each = self.workflow
         said = f"The workflow **{escape(each.name)}** {self.done}: it runs {escape(each.when)}."
-        return [Markdown(text=said), self.diagram]
+        return [Markdown(text=said), _part(each.id, "", [self.diagram])]
 
 
 class WorkflowChecked(Result):
@@ -179,8 +181,8 @@ class RunHandle(Result):
     run: Run
 
     def render(self) -> Sequence[Block]:
-        """Say where it is."""
-        return [_run_said(self.run)]
+        """Say where it is; a page draws how far it is."""
+        return [_part(self.run.workflow, self.run.id, [_run_said(self.run)])]
 
 
 class RunList(Result):
@@ -201,6 +203,11 @@ class Asked(Result):
     def render(self) -> Sequence[Block]:
         """Say so."""
         return [Markdown(text=f"A person said yes to: {escape(self.question)}")]
+
+
+def _part(workflow: str, run: str, blocks: Sequence[Block]) -> Live:
+    """Return the part of a page that draws a workflow, or one run of it."""
+    return Live(view="workflow", of=f"{workflow}:{run}", blocks=list(blocks))
 
 
 def _workflow_row(each: Workflow) -> list[str]:

@@ -12,11 +12,12 @@ from pydantic import BaseModel
 
 from nebula.auth.principal import Principal, Surface
 from nebula.events.triggers import EVENTS, WEBHOOK
+from nebula.jobs.schedules.timing import cron_of
 from nebula.jobs.schedules.words import coming, in_words
 from nebula.tool.definition import Audience, Effect
 from tools.agents.runs import Runs
 from tools.agents.schemas import Agent, ReadyAgent, Run
-from tools.agents.service import Agents, cron_of
+from tools.agents.service import Agents
 from tools.agents.spec import Limits
 from tools.agents.tools_looking import ready_ones
 from tools.webhooks.service import Webhooks

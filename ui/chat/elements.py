@@ -20,6 +20,7 @@ LIVE = {
     "agent": "AgentBoard",
     "agent-form": "AgentForm",
     "agent-runs": "AgentRuns",
+    "workflow": "WorkflowDiagram",
 }
 """The elements of `public/elements` that show a `Live` block, by its view."""
 _TASK_STATUS = {

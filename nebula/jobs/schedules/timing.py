@@ -215,4 +215,7 @@ def cron_of(expression: str, timezone: str) -> Cron:
     except ValidationError as error:
         said = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
         hint = "Five fields: minute, hour, day of the month, month, day of the week."
-        raise InvalidInput(f"The schedule: {said}", hint=hint) from error
+        at = error.errors()[0]["loc"]
+        field = "timezone" if "timezone" in at else "cron"
+        fields = [{"field": field, "problem": f"The schedule: {said}"}]
+        raise InvalidInput(f"The schedule: {said}", hint=hint, fields=fields) from error

@@ -132,8 +132,9 @@ async def test_a_workflow_is_saved_changed_drawn_scheduled_and_paused(app: App, 
     assert (shown.run.id, shown.run.state) == (run.id, "done")
     states = {box.id: box.state for box in shown.diagram.boxes}
     assert (states["disk"], states["note"]) == ("done", "done")
-    kinds = [block.kind for block in shown.render()]
-    assert kinds == ["markdown", "diagram", "markdown", "table"]
+    said, part = shown.render()
+    assert (said.kind, part.kind, part.of) == ("markdown", "live", f"{shown.workflow.id}:{run.id}")
+    assert [block.kind for block in part.blocks] == ["diagram", "markdown", "table"]
     with pytest.raises(NotFound, match="no workflow 'smple'"):
         await flow.use("workflows_get", workflow="smple")
 

@@ -134,12 +134,12 @@ function Live({ of }) {
       {run?.problem && <p className="problem">{plain(run.problem)}</p>}
       {asked.map((step) => <p key={step.path} className="note"><span>{plain(step.step)} waits for your decision. <a href={`/api/approvals/${encodeURIComponent(step.approval_id)}/page`}>Decide</a></span></p>)}
       <Picture diagram={{ ...diagram, title: workflow.name }} id={id} />
-      <footer>
+      {data.may_change && <footer>
         {!going && <Button size="sm" disabled={busy || !workflow.enabled} onClick={() => act("workflows_run", { workflow: workflow.id })}><Play className="h-4 w-4" aria-hidden="true" />Run</Button>}
         {!going && <Button size="sm" variant="outline" disabled={busy} onClick={() => act("workflows_run", { workflow: workflow.id, dry_run: true })}><FlaskConical className="h-4 w-4" aria-hidden="true" />Dry run</Button>}
         {going && <Button size="sm" variant="outline" disabled={busy} onClick={() => act("workflows_cancel", { run: run.id })}><Square className="h-4 w-4" aria-hidden="true" />Cancel</Button>}
         {run && !going && !run.dry_run && run.state !== "done" && <Button size="sm" variant="outline" disabled={busy} onClick={() => act("workflows_resume", { run: run.id, ...(unknown ? { again: true } : {}) })}><RotateCcw className="h-4 w-4" aria-hidden="true" />{unknown ? "Resume, and do the unknown step again" : "Resume"}</Button>}
-      </footer>
+      </footer>}
       {problem && <p className="problem" role="alert">{plain(problem)}</p>}
     </figure>
   )
