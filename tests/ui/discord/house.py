@@ -108,7 +108,6 @@ async def lamps_polish(ctx: Context, name: Name) -> Shades:
 
 DISCORD = [tool for tool in Registry.discover("tools") if tool.feature == "discord"]
 MORE = [lamps_melt, lamps_tint, lamps_polish, jobs_cancel]
-AGENTS = [tool for tool in Registry.discover("tools") if tool.feature in {"agents", "notify"}]
 
 
 @dataclass

@@ -9,16 +9,24 @@ from sqlalchemy import text
 
 from nebula.auth.principal import Caller, Surface
 from nebula.errors import InvalidInput, NotFound, PermissionDenied
+from nebula.tool.registry import Registry
 from tests.fakes.discord.payloads import GENERAL, GUILD, QUIET
 from tests.fakes.discord.people import Person
 from tests.fakes.discord.server import Seen
 from tests.graphs.lab import DONE, call, calls
-from tests.ui.discord.house import AGENTS, DISCORD, House
+from tests.ui.discord.house import House
 from tools.agents.schemas import Run
 from tools.discord.servers import Servers
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-MORE_TOOLS = [*DISCORD, *AGENTS]
+_NEEDED = {
+    "agents_create",
+    "agents_run",
+    "agents_list_runs",
+    "notify_list_channels",
+    "discord_find_place",
+}
+MORE_TOOLS = [tool for tool in Registry.discover("tools") if tool.name in _NEEDED]
 _NUMBERS = count()
 
 
@@ -47,7 +55,7 @@ async def newest(home: House, who: Person) -> Run:
 
 async def told(home: House, who: Person, words: str) -> Run:
     """Wait until it is known what became of the newest report."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while words not in (run := await newest(home, who)).told:
             await asyncio.sleep(0.05)
     return run
@@ -55,7 +63,7 @@ async def told(home: House, who: Person, words: str) -> Run:
 
 async def question_in(home: House, where: str) -> Seen:
     return await home.discord.until(
-        lambda: next((s for s in home.discord.by_bot(where) if s.buttons), None)
+        lambda: next((s for s in home.discord.by_bot(where) if s.buttons), None), 20
     )
 
 
@@ -69,7 +77,7 @@ async def test_a_report_comes_as_a_direct_message_and_a_reply_goes_on_with_the_r
     assert seen.text.startswith("**keeper: done**")
     home.says("The red one and the blue one.")
     await ann.says("which ones are they?", replying_to=seen)
-    await home.answer(ann.dm, "The red one and the blue one.")
+    await home.answer(ann.dm, "The red one and the blue one.", seconds=30)
     history = str(home.lab.model.asked[-1][0])
     run = await newest(home, ann)
     assert "Look after the lamps." in history
