@@ -25,7 +25,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from benchmarks.catalogue import SIZE, registry
+from benchmarks.catalogue import registry
 from benchmarks.server import MODEL, served
 from benchmarks.table import show
 
@@ -243,7 +243,9 @@ def main() -> None:
     ]
     print(show(["turn: one tool call + answer", "CPU ms", "wall ms", "÷ LangGraph+PG"], rows))
     print("goal: CPU <= 12 ms and <= 0.45 of LangGraph + PostgreSQL")
-    print(f"{SIZE} tools, median of {ROUNDS} rounds of {TURNS} turns after {WARM} to warm up")
+    print(
+        f"{len(registry())} tools, median of {ROUNDS} rounds of {TURNS} turns after {WARM} to warm up"
+    )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from benchmarks.catalogue import SIZE, registry
+from benchmarks.catalogue import registry
 from benchmarks.p1 import product
 from benchmarks.server import MODEL, cooperative
 from benchmarks.table import show
@@ -146,7 +146,7 @@ def main() -> None:
     print(show(columns, asyncio.run(run())))
     print("goal: <= 2 calls and <= 2,500 tokens; 0 calls for a plain command")
     print(f"command mode looks through all tools' sentences in {matching():.1f} ms of CPU")
-    print(f"{SIZE} tools; the request: {REQUEST!r}; the command: {COMMAND!r}")
+    print(f"{len(registry())} tools; the request: {REQUEST!r}; the command: {COMMAND!r}")
 
 
 if __name__ == "__main__":
