@@ -1,6 +1,8 @@
 """Tools to test workflows with; they keep what happened in a list."""
 
 import asyncio
+import os
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
@@ -19,6 +21,14 @@ MEET = asyncio.Barrier(4)
 """Four calls that meet run side by side, or none of them ends."""
 SAYS = ["do it", "do it now"]
 Name = Annotated[str, Field(description="Which thing", max_length=80)]
+
+
+def keep(what: str) -> None:
+    """Keep what happens, for the test that runs in another process too."""
+    DONE.append(what)
+    if log := os.environ.get("SAMPLE_LOG"):
+        with Path(log).open("a") as file:
+            file.write(f"{what}\n")
 
 
 class Disk(BaseModel):
@@ -65,9 +75,9 @@ async def flow_put(
     if name.startswith("meet"):
         await asyncio.wait_for(MEET.wait(), 20)
     if name == "hang":
-        DONE.append("hang")
+        keep("hang")
         await GATE.wait()
-    DONE.append(f"put {name}")
+    keep(f"put {name}")
     return Done(name=name)
 
 
@@ -79,6 +89,14 @@ async def flow_throw(ctx: Context, name: Name) -> Done:
         await asyncio.Event().wait()
     if name == "away":
         raise UpstreamUnavailable("It does not answer.")
+    return Done(name=name)
+
+
+@tool(effect=Effect.WRITE, examples=SAYS, selectors=["name"])
+async def flow_send(ctx: Context, name: Name) -> Done:
+    """Send a thing off, which nobody can look up afterwards; it takes a while."""
+    keep("send")
+    await GATE.wait()
     return Done(name=name)
 
 
@@ -114,6 +132,7 @@ ALL = [
     flow_page,
     flow_put,
     flow_throw,
+    flow_send,
     flow_destroy,
     flow_job,
     flow_person,
