@@ -32,9 +32,9 @@ LIBRARIAN = Profile(
 
 OPERATOR = Profile(
     name="operator",
-    purpose="Runs this system: people, set-up, notifications, jobs, autonomous agents, which model thinks.",
+    purpose="Runs this system: people, set-up, notifications, jobs, autonomous agents, workflows, which model thinks.",
     features=frozenset(
-        {"users", "setup", "notify", "jarvis", "jobs", "agents", "webhooks", "backups"}
+        {"users", "setup", "notify", "jarvis", "jobs", "agents", "workflows", "webhooks", "backups"}
     ),
     reads=frozenset({"knowledge"}),
     prompt="operator.md",

@@ -14,7 +14,7 @@ from nebula.tool.diagram import Diagram
 from tests.nebula.jobs.pace import QUICK
 from tests.tools.workflows import samples
 from tests.tools.workflows.conftest import Flow
-from tests.tools.workflows.test_engine import put
+from tests.tools.workflows.test_engine import LOOK, put
 from tools.workflows.engine import Engine
 from tools.workflows.ready import ready_workflows
 
@@ -251,6 +251,19 @@ async def test_a_tick_and_an_event_start_one_run_each(app: App, flow: Flow, engi
     assert (run.started_by, run.state) == ("event job.changed", "done")
     assert samples.DONE == ["put job_1"]
     await other.stop(0)
+
+
+async def test_a_delivery_to_ones_own_webhook_starts_a_run_and_anothers_does_not(
+    app: App, flow: Flow, engine: Engine, developer: Principal
+) -> None:
+    trigger = {"event": "webhook.received", "where": {"hook": "live"}}
+    await flow.save([LOOK, put("got", "${event.delivery}")], trigger=trigger)
+    for owner, delivery in ((developer, "dlv_2"), (flow.who, "dlv_1")):
+        data = {"hook": "live", "delivery": delivery}
+        await app.parts.events.publish("webhooks", "webhook.received", data, owner.id)
+    await engine.beat()
+    await engine.idle()
+    assert samples.DONE == ["look all", "put dlv_1"]
 
 
 async def test_a_schedule_starts_runs_and_a_job_in_a_step_is_waited_for(
