@@ -85,6 +85,7 @@ ALLOWED = {
 
 PLAIN_CLIENT = {
     "nebula/tool/context.py": "hands it out",
+    "tools/discord/client.py": "Discord's REST of the settings, with the bot's token",
     "tools/models/fetching.py": "Ollama and image servers of the map",
     "tools/models/hubs.py": "the hubs of the settings; files come through SafeFetch",
     "tools/models/inventory.py": "Ollama and image servers of the map",
