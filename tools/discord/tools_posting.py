@@ -65,11 +65,21 @@ async def discord_send(
     return Posted(channel=place.name, message_id=str(sent["id"]))
 
 
+async def time_versions(ctx: Context, values: Any) -> dict[str, str]:
+    """Bind an approval to the channel; a time that is none is refused before anybody is asked."""
+    timing_of(values.cron, values.timezone, values.at)
+    return await place_versions(ctx, values)
+
+
 @tool(
     effect=Effect.WRITE,
     kind=EffectKind.CHECK_THEN_ACT,
+    # Until it is posted it can be taken back; then everybody has seen it, and nobody is asked.
+    confirm=True,
     selectors={"server": Kind.WORDS, "channel": Kind.WORDS, "text": Kind.WORDS},
     rest="POST /discord/scheduled",
+    preview=place_preview,
+    versions=time_versions,
     says=[
         "schedule [the] discord message {text} (in|to|for) {channel} (at|with) cron {cron}",
     ],

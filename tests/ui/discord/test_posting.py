@@ -125,7 +125,7 @@ async def test_a_scheduled_message_is_posted_once_per_tick_also_after_a_crash(
     home: House, boss: Person
 ) -> None:
     at = datetime.now(UTC) + timedelta(minutes=5)
-    made = await home.use(
+    made = await home.approved(
         boss, "discord_schedule_message", channel="general", text="Game night!", at=at.isoformat()
     )
     [waiting] = (await home.use(boss, "discord_list_scheduled")).messages
@@ -157,7 +157,7 @@ async def test_a_scheduled_message_is_posted_once_per_tick_also_after_a_crash(
 async def test_a_scheduled_message_repeats_in_its_time_zone_and_can_be_cancelled(
     home: House, boss: Person
 ) -> None:
-    made = await home.use(
+    made = await home.approved(
         boss,
         "discord_schedule_message",
         channel="general",
