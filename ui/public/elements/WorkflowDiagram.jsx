@@ -7,6 +7,7 @@ import { Button } from "@/components/ui/button"
 const { plain, read, call, follow, span, away } = window.nebula
 const SIGNS = { running: "▶", waiting: "?", done: "✓", failed: "✗", skipped: "–", unknown: "!", cancelled: "–" }
 const WORDS = { running: "runs", waiting: "waits for you", unknown: "outcome unknown" }
+const BADGES = { running: "runs", waiting: "waits" }
 const FRAMES = new Set(["loop", "parallel", "group", "finally"])
 const LEAST = 0.62
 const GOING = new Set(["queued", "running", "waiting"])
@@ -35,14 +36,15 @@ function Texts({ box }) {
       {SIGNS[state] && <tspan className="sign" dx="8">{SIGNS[state]} {wordOf(state)}</tspan>}</text>
   }
   const middle = y + h / 2
+  const badge = BADGES[state] || state, long = 6.4 * (badge.length + 2)
   const low = detail && shape !== "condition"
   return (
     <>
       <text className="title" x={x + w / 2} y={middle + (low ? -3 : 4)} textAnchor="middle">{title}</text>
       {low && <text className="detail" x={x + w / 2} y={middle + 13} textAnchor="middle">{detail}</text>}
       {SIGNS[state] && shape !== "condition" && (
-        <g className="badge"><rect x={x + w - 10 - 6.6 * (wordOf(state).length + 2)} y={y - 9} width={6.6 * (wordOf(state).length + 2) + 6} height={18} rx={9} />
-          <text className="sign" x={x + w - 7 - 3.3 * (wordOf(state).length + 2)} y={y + 4} textAnchor="middle">{SIGNS[state]} {wordOf(state)}</text></g>
+        <g className="badge"><rect x={x + w - 16 - long} y={y - 10} width={long + 6} height={16} rx={8} />
+          <text className="sign" x={x + w - 13 - long / 2} y={y + 2} textAnchor="middle">{SIGNS[state]} {badge}</text></g>
       )}
     </>
   )
