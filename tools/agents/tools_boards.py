@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from nebula.auth.principal import Surface
-from nebula.errors import PermissionDenied
+from nebula.errors import Conflict, PermissionDenied
 from nebula.policy.selectors import Kind
 from nebula.tool.context import Context
 from nebula.tool.definition import Effect, EffectKind, tool
@@ -66,7 +66,8 @@ async def agents_orchestrate(  # noqa: PLR0917 - models pass them by name
 ) -> Board:
     """Give one task to several agents, at once or one after another, and collect their reports.
 
-    Each works as an ordinary run under its own rights and limits, and no more than yours.
+    Each works as an ordinary run under its own rights and limits, and no more than yours. Its job
+    fails when fewer succeed than have to; the board has what each reported all the same.
     """
     if ctx.caller.surface is Surface.SCHEDULE and ctx.caller.agent is not None:
         raise PermissionDenied("An agent does not start agents.")
@@ -89,6 +90,9 @@ async def agents_orchestrate(  # noqa: PLR0917 - models pass them by name
         await asyncio.sleep(_LOOK_SECONDS)
         board = await boards.get(ctx.principal, board.id)
     await _tell(ctx, board, told)
+    if board.state != "done":
+        # The reports there are stay on the board; the job says that it did not come off.
+        raise Conflict(board.outcome, hint=f"Say: show board {board.id}")
     return board
 
 

@@ -164,13 +164,16 @@ async def test_one_that_fails_is_on_the_board_and_the_rule_decides(
     async with world_of(settings, ada, ann=failing, bob="Fine.") as world:
         _, enough = await given(world, ada, agents=["ann", "bob"], at_least=1)
         await sql(world, "UPDATE agents SET not_before = NULL")
-        _, short = await given(world, ada, agents=["ann", "bob"])
+        job, short = await given(world, ada, agents=["ann", "bob"])
         await use(world, ada, "agents_update", agent="bob", action="pause")
         _, off = await given(world, ada, agents=["bob"])
     assert (enough.state, states(enough)) == ("done", {"ann": "failed", "bob": "done"})
     assert enough.members[0].problem == "The model is away."
     assert (short.state, short.members[0].state) == ("failed", "failed")
     assert "1 of 2 did not succeed" in short.outcome
+    assert job.state == "failed"
+    assert job.error is not None
+    assert (job.error["detail"], short.id in job.error["hint"]) == (short.outcome, True)
     assert (off.state, off.members[0].state) == ("failed", "skipped")
     assert "switched off" in off.members[0].problem
 
