@@ -68,7 +68,7 @@ async def call_tool(name: str, request: Request, who: Who, open_: Open) -> Respo
 
 def add_conventional(app: FastAPI, registry: Registry) -> None:
     """Add the routes that tools declare with `rest=`."""
-    for tool in registry:
+    for tool in sorted(registry, key=_order):
         if tool.rest is None:
             continue
         method, path = tool.rest.split(" ")
@@ -77,6 +77,11 @@ def add_conventional(app: FastAPI, registry: Registry) -> None:
         app.add_api_route(
             path, _conventional(tool, method), methods=[method], include_in_schema=False
         )
+
+
+def _order(tool: AnyTool) -> list[bool]:
+    """Put a path with a word before one with a parameter there: /agents/runs is no agent."""
+    return [part.startswith("{") for part in (tool.rest or "").split("/")]
 
 
 def _conventional(

@@ -6,7 +6,9 @@ import json
 import httpx
 import pytest
 from fastapi import FastAPI
+from starlette.routing import Match, Route
 
+from api.tools import add_conventional
 from nebula.auth.principal import Role
 from nebula.tool.registry import Registry
 from tests.api.conftest import Door
@@ -298,3 +300,17 @@ async def test_nobody_says_of_themselves_what_they_have_read_or_settled(
     assert answer.status_code == 422
     talk = await ada.post("/api/jarvis/chat", json={"message": "list users", **said})
     assert talk.status_code == 422
+
+
+def test_a_path_with_a_word_comes_before_one_with_a_parameter_there() -> None:
+    registry = Registry.discover("tools", "graphs")
+    app = FastAPI()
+    add_conventional(app, registry)
+    for tool in registry:
+        if tool.rest is None or "{" in tool.rest:
+            continue
+        method, path = tool.rest.split(" ")
+        scope = {"type": "http", "method": method, "path": path, "root_path": ""}
+        routes = [route for route in app.routes if isinstance(route, Route)]
+        first = next(route for route in routes if route.matches(scope)[0] is Match.FULL)
+        assert first.path == path, f"{tool.name} cannot be reached"
