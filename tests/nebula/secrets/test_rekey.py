@@ -58,7 +58,13 @@ async def test_everything_is_sealed_anew_and_the_old_key_opens_nothing(
     assert len(after) == 1
     assert after != before
     assert done.values == 3
-    assert done.columns == ["nodes.key_sealed", "notify_channels.sealed", "secrets_versions.sealed"]
+    assert done.columns == [
+        "nodes.key_sealed",
+        "notify_channels.sealed",
+        "secrets_versions.sealed",
+        "webhooks.previous_sealed",
+        "webhooks.secret_sealed",
+    ]
     assert await value(lab) == VALUE
     assert await channel(lab, vault) == ADDRESS
     prints = await lab.parts.secrets.fingerprints("staging")
