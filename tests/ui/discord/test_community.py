@@ -230,6 +230,15 @@ async def test_discord_moderate_says_when_discord_is_down(home: House, boss: Per
     with pytest.raises(UpstreamUnavailable):
         await home.use(boss, "discord_moderate", action="ban", member=eve.id)
     assert eve.id not in home.discord.community.banned
+    # Down in the very moment: told as failed, and not done behind anybody's back later.
+    actions = Actions(home.app.parts.db)
+    made = Action(id="act_down", guild_id=GUILD, kind="ban", target_id=eve.id, by=boss.name)
+    await actions.decide(made)
+    home.discord.community.failing += [500] * 3
+    with pytest.raises(UpstreamUnavailable):
+        await home.use(boss, "discord_act", action=made.id)
+    assert (await actions.get(made.id)).state == "failed"
+    assert eve.id not in home.discord.community.banned
 
 
 async def test_rules_that_are_switched_off_meanwhile_are_not_carried_out(

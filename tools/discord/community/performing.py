@@ -65,7 +65,9 @@ class Performing:
         except NotFound as error:
             return await self._actions.end(action.id, "dropped", str(error))
         except _PASSING as error:
-            if action.tries < MOST_TRIES or action.detail.get("after_rules"):
+            # Whoever asked for it is told, and asks again themselves.
+            patient = action.tries < MOST_TRIES or bool(action.detail.get("after_rules"))
+            if patient and not action.by:
                 await self._actions.later(action.id, min(600.0, 5.0 * 2**action.tries), str(error))
             else:
                 await self._actions.end(action.id, "failed", str(error))

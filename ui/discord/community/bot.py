@@ -159,6 +159,7 @@ class CommunityBot:
         action = await self._actions.get(action_id)
         kept = self._kept.get(action.guild_id)
         if kept is None:
+            await self._actions.end(action_id, "dropped", "Nothing is set for this server")
             return
         caller = Caller(kept.acting(), Surface.SYSTEM, labels=_SYSTEM)
         call_id = f"discord:{action_id}:{action.tries}"
