@@ -214,7 +214,7 @@ def test_on_a_phone_the_form_opens_over_the_chat_and_an_approval_is_not_hidden_b
     field(form, "purpose").locator("textarea").fill(PURPOSE)
     form.get_by_role("checkbox", name=re.compile("^gpu all its tools")).check()
     assert chat.fits()
-    form.locator("h3").scroll_into_view_if_needed()
+    field(form, "name").locator("input").scroll_into_view_if_needed()
     chat.picture("agents-form-over-phone-dark")
     form.get_by_role("button", name="Create agent").press("Enter")
     form.locator(".made").get_by_role("button", name="Show it").click()
