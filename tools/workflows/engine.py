@@ -72,8 +72,8 @@ class Engine:
 
     async def beat(self) -> None:
         """Do what is due: hear of events, begin and go on with runs, end cancelled ones."""
+        await self._live()  # first: whatever else goes wrong, what runs is not taken for lost
         await listen(self._parts, self._runs)
-        await self._live()
         await self._take_up()
         if time.monotonic() - self._pruned > _PRUNE_EVERY:
             await self._runs.prune()
