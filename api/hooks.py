@@ -51,6 +51,7 @@ async def deliver(
         door.wrong.take(client_address(request))
         raise
     door.right.take(genuine.hook.id)
+    _require_json(request)
     try:
         taken = await door.taking.take(genuine)
     except Paused as error:
@@ -60,18 +61,17 @@ async def deliver(
     return JSONResponse({"outcome": taken.outcome})
 
 
-async def _body(request: Request) -> bytes:
-    """Return the bytes that were signed, as they are.
-
-    Raises:
-        UnsupportedMediaType: when they are not declared as JSON.
-        TooLarge: as soon as they are too many.
-    """
+def _require_json(request: Request) -> None:
+    """Refuse what is declared as anything else; only who can sign hears of it."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise UnsupportedMediaType(
             "A delivery must be JSON", hint="At GitHub, choose the content type application/json."
         )
+
+
+async def _body(request: Request) -> bytes:
+    """Return the bytes that were signed, as they are; raise TooLarge as soon as they are too many."""
     body = bytearray()
     async for part in request.stream():
         body += part

@@ -165,12 +165,12 @@ def _under_condition(part: Part, step: Step, state: BoxState) -> Part:
     diamond.width = max(WIDTH, (_LETTER + 1) * len(diamond.title) + 60)
     diamond.height = _DIAMOND
     joint = part.box(part.entries[0])
-    middle = joint.x + joint.width / 2
-    left = min(0.0, middle - diamond.width / 2)
-    part.moved(-left, _DIAMOND + _GAP_Y)
-    middle -= left
+    before = joint.x + joint.width / 2
+    # As wide on both sides, so that what stands above and below is in line with it.
+    middle = max(before, part.width - before, diamond.width / 2) + PAD
+    part.moved(middle - before, _DIAMOND + _GAP_Y)
     diamond.x = middle - diamond.width / 2
-    right = max(part.width - left, diamond.x + diamond.width) + PAD
+    right = 2 * middle
     height = part.height + _DIAMOND + _GAP_Y
     side = (diamond.x + diamond.width, _DIAMOND / 2)
     around = Exit(diamond.id, [side, (right, side[1]), (right, height)], label="no", dashed=True)

@@ -12,7 +12,7 @@ from nebula.jobs.schedules.schedule import Missed
 from nebula.packages import checkout
 from tests.nebula.jobs.schedules.storm import BEGIN, Made, Plan, Report, check, expected
 
-PLAN = Plan(hours=1.4, each=1, absence=(0.5, 1.2), kill_every=0.2)
+PLAN = Plan(hours=5, each=1, absence=(0.5, 1.2), kill_every=0.1)
 
 
 async def test_ticks_fire_once_each_while_four_processes_are_killed_at_random(
