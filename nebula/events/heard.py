@@ -1,17 +1,39 @@
 """What has happened since, as far as somebody's trigger waits for it and they may hear of it."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from nebula.auth.principal import Principal
 from nebula.errors import NotAuthenticated
 from nebula.events.event import Event
-from nebula.events.triggers import Trigger, matches, source_of
+from nebula.events.triggers import EVENTS, Trigger, matches, source_of
 
 if TYPE_CHECKING:
     from nebula.app import Parts
 
 _AT_ONCE = 200
 _OTHERS = "events:admin"
+
+
+async def with_news(
+    parts: "Parts", waiting: Iterable[tuple[str, Mapping[str, Any] | None, int]]
+) -> list[str]:
+    """Return the ids of those on whose stream something has happened since they looked last.
+
+    `waiting` gives an id, a trigger as it is kept, and up to which event was looked.
+    """
+    known = [
+        (each, EVENTS[trigger["event"]].stream, heard)
+        for each, trigger, heard in waiting
+        if is_known(trigger)
+    ]
+    last = {stream: await parts.events.last(stream) for stream in {each[1] for each in known}}
+    return [each for each, stream, heard in known if last[stream] > heard]
+
+
+def is_known(trigger: Mapping[str, Any] | None) -> TypeGuard[Mapping[str, Any]]:
+    """Say whether a trigger waits for an event of today's; one of an older version waits no more."""
+    return trigger is not None and trigger["event"] in EVENTS
 
 
 async def heard_since(

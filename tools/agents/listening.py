@@ -1,12 +1,12 @@
 """Starts agents when something happens: each event once, in its order, whoever looks."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
 from nebula.events.event import Event
-from nebula.events.heard import heard_since
-from nebula.events.triggers import EVENTS, Trigger, told
+from nebula.events.heard import heard_since, is_known, with_news
+from nebula.events.triggers import Trigger, told
 from tools.agents import rights
 from tools.agents.models import AgentRow
 from tools.agents.runs import Runs, Wanted
@@ -22,25 +22,15 @@ async def listen(parts: "Parts", runs: Runs) -> int:
     )
     async with parts.db.session() as session:
         rows = (await session.execute(waiting)).all()
-    # An event that only an older version knew is not waited for any more.
-    known = [(row[0], EVENTS[row[1]["event"]].stream, row[2]) for row in rows if _known(row[1])]
-    last = {stream: await parts.events.last(stream) for stream in {each[1] for each in known}}
-    asked = 0
-    for agent, stream, heard in known:
-        if last[stream] > heard:
-            asked += await _of_agent(parts, runs, agent)
-    return asked
-
-
-def _known(trigger: dict[str, Any] | None) -> bool:
-    return trigger is not None and trigger["event"] in EVENTS
+    news = await with_news(parts, ((row[0], row[1], row[2]) for row in rows))
+    return sum([await _of_agent(parts, runs, each) for each in news])
 
 
 async def _of_agent(parts: "Parts", runs: Runs, agent_id: str) -> int:
     mine = select(AgentRow).where(AgentRow.id == agent_id, AgentRow.enabled)
     async with parts.db.session() as session:
         agent = await session.scalar(mine.with_for_update(skip_locked=True))
-        if agent is None or agent.trigger is None or not _known(agent.trigger):
+        if agent is None or not is_known(agent.trigger):
             return 0
         trigger = Trigger.model_validate(agent.trigger)
         hits, agent.heard = await heard_since(parts, trigger, agent.heard, rights.watching(agent))

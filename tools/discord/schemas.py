@@ -56,7 +56,10 @@ class ServerList(Result):
     servers: list[Server]
 
     def render(self) -> Sequence[Block]:
-        """Show a table below how the bot is."""
+        """Show a table below how the bot is, or how to come to the first server."""
+        if not self.servers:
+            how = "It is on no server yet: the manual's page on Discord says how to invite it."
+            return [Markdown(text=f"{escape(self.bot)} {how}")]
         rows = [
             [
                 server.name,

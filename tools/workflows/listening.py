@@ -1,12 +1,12 @@
 """Starts workflows when something happens: each event once, in its order, whoever looks."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
 from nebula.auth.frozen import Frozen
 from nebula.auth.grant import Grant
-from nebula.events.heard import heard_since
+from nebula.events.heard import heard_since, is_known, with_news
 from nebula.events.triggers import EVENTS, Trigger
 from tools.workflows.models import WorkflowRow
 from tools.workflows.runs import Runs, Wanted
@@ -24,25 +24,15 @@ async def listen(parts: "Parts", runs: Runs) -> int:
     )
     async with parts.db.session() as session:
         rows = (await session.execute(waiting)).all()
-    known = [(row[0], EVENTS[row[1]["event"]].stream, row[2]) for row in rows if _known(row[1])]
-    last = {stream: await parts.events.last(stream) for stream in {each[1] for each in known}}
-    asked = 0
-    for workflow, stream, heard in known:
-        if last[stream] > heard:
-            asked += await _of_workflow(parts, runs, workflow)
-    return asked
-
-
-def _known(trigger: dict[str, Any] | None) -> bool:
-    # An event that only an older version knew is not waited for any more.
-    return trigger is not None and trigger["event"] in EVENTS
+    news = await with_news(parts, ((row[0], row[1], row[2]) for row in rows))
+    return sum([await _of_workflow(parts, runs, each) for each in news])
 
 
 async def _of_workflow(parts: "Parts", runs: Runs, workflow_id: str) -> int:
     mine = select(WorkflowRow).where(WorkflowRow.id == workflow_id, WorkflowRow.enabled)
     async with parts.db.session() as session:
         row = await session.scalar(mine.with_for_update(skip_locked=True))
-        if row is None or not _known(row.trigger):
+        if row is None or not is_known(row.trigger):
             return 0
         trigger = Trigger.model_validate(row.trigger)
         rights = Frozen.model_validate(row.rights)
