@@ -3,12 +3,15 @@
 Random homes, jobs, floods of chats, frozen and woken holders, cancelled jobs, cards that are
 drained or filled by a game: never over-committed, no job lost, none finished twice, no stale token
 accepted, waiting bounded, the head of the queue never put off by backfill while predictions hold.
-Then bugs are planted, and each must be found.
+Then bugs are planted, and each must be found. The second table is the same of the ledger on
+PostgreSQL: random wishes, placements (two schedulers at once too), crashes before the commit,
+dying and returning workers; two bugs can be planted only there.
 
 Run: python -m benchmarks.r1 (--steps 100000)
 """
 
 import argparse
+import asyncio
 import sys
 import time
 from dataclasses import replace
@@ -24,6 +27,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from benchmarks import r1_postgres
 from benchmarks.r1_world import (
     FENCE_SECONDS,
     LEASE_SECONDS,
@@ -317,6 +321,8 @@ def main() -> None:
             found = str(violation)
         rows.append([bug, f"{planted.steps:,}", found, f"{time.perf_counter() - started:.0f}"])
     print(show(["planted bug", "steps", "violations", "s"], rows))
+    print("\nOn PostgreSQL:\n")
+    missed += asyncio.run(r1_postgres.main())
     if missed:
         sys.exit(f"not found: {', '.join(missed)}")
 

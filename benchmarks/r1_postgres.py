@@ -8,6 +8,7 @@ Run: python -m benchmarks.r1_postgres
 """
 
 import asyncio
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -24,8 +25,8 @@ from tests.nebula.gpu.leases.machine import PLANTED, Violation, run
 STEPS, BUG_STEPS, SEEDS = 1000, 120, 10
 
 
-async def main() -> None:
-    """Run the machine, then each planted bug until it is found, and print."""
+async def main() -> list[str]:
+    """Run the machine, then each planted bug until it is found; print, and return what is wrong."""
     configure_logging(level="ERROR")
     with (
         tempfile.TemporaryDirectory(prefix="r1-") as folder,
@@ -38,6 +39,9 @@ async def main() -> None:
         ]
     print(show(["planted", "seeds", "steps each", "violation"], rows))
     print(f"\n{time.monotonic() - begun:.0f} s in all.")
+    sound, *planted = [row[-1] == "none" for row in rows]
+    missed = [bug for bug, unseen in zip(PLANTED, planted, strict=True) if unseen]
+    return missed if sound else [f"a violation without a bug: {rows[0][-1]}", *missed]
 
 
 async def _outcome(
@@ -62,4 +66,5 @@ async def _emptied(url: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    if wrong := asyncio.run(main()):
+        sys.exit(f"not as it must be: {', '.join(wrong)}")
