@@ -9,17 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from knowledge.document import Loaded
+from knowledge.load.clone import CloneLimits, cloned
 from knowledge.load.folder import walk
 from knowledge.load.isolated import read_safely
 from knowledge.load.kinds import kind_of_name
 from knowledge.load.read import Limits
-from knowledge.load.repository import (
-    CloneLimits,
-    cloned,
-    looks_like_repository,
-    parse_remote,
-    pinned,
-)
+from knowledge.load.repository import address_of, looks_like_repository, parse_remote
+from knowledge.load.way import Way
 from knowledge.load.web import fetch_page
 from knowledge.roots import Roots, read_file
 from knowledge.settings import KnowledgeSettings
@@ -96,9 +92,8 @@ class Sources:
 
     async def _remote(self, stack: AsyncExitStack, source: str) -> Batch:
         remote = parse_remote(source, allow_private=self._allow_private)
-        pins = await pinned(remote, allow_private=self._allow_private)
-        clone = cloned(remote.url, self._clone, scheme=remote.scheme, pins=pins)
-        tree = await stack.enter_async_context(clone)
+        address = await address_of(remote, allow_private=self._allow_private)
+        tree = await stack.enter_async_context(cloned(Way(remote, address), self._clone))
         return await self._tree(tree, source.rstrip("/"), SourceKind.REPOSITORY)
 
     async def _local(self, stack: AsyncExitStack, source: str, kind: SourceKind | None) -> Batch:
@@ -111,8 +106,7 @@ class Sources:
             return await self._file(path)
         is_checkout = await asyncio.to_thread(_is_checkout, path)
         if kind is SourceKind.REPOSITORY or (kind is None and is_checkout):
-            clone = cloned(path.as_uri(), self._clone, scheme="file")
-            tree = await stack.enter_async_context(clone)
+            tree = await stack.enter_async_context(cloned(path, self._clone))
             return await self._tree(tree, str(path), SourceKind.REPOSITORY)
         return await self._tree(path, str(path), SourceKind.FOLDER)
 

@@ -45,7 +45,8 @@ ALLOWED = {
     ("tools/notify/mail.py", "smtplib.SMTP_SSL"): "channels are set by people only",
     # git, pinned to an address that was checked
     ("knowledge/load/repository.py", "loop.getaddrinfo"): "looked up once, then checked",
-    ("knowledge/load/repository.py", "asyncio.create_subprocess_exec"): "git, pinned to that",
+    ("knowledge/load/way.py", "asyncio.open_connection"): "that address, for a clone",
+    ("knowledge/load/way.py", "asyncio.create_subprocess_exec"): "ssh, pinned to that address",
     # this machine and this program
     ("ui/cli/conversation.py", "httpx.AsyncClient"): "the server of this data folder",
     ("ui/cli/doctor.py", "httpx.AsyncClient"): "looks at the addresses of the settings",

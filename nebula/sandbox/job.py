@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from nebula.errors import InvalidInput
+from nebula.sandbox.reach import Opens
 
 _MIB = 1024**2
 SCRATCH = Path("/tmp")  # noqa: S108 - the sandbox's own, empty and gone with it
@@ -54,6 +55,8 @@ class Sandboxed:
     stdin: bytes = b""
     network: bool = False
     """Whether it shares this machine's network, its loopback included."""
+    reach: Opens | None = None
+    """The one place outside that it may talk to, without a network: see reach.py."""
     limits: Limits = Limits()
 
 

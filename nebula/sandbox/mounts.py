@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from nebula.sandbox import landlock
+from nebula.sandbox import landlock, reach
 from nebula.sandbox.job import SCRATCH, Sandboxed
 from nebula.sandbox.landlock import Rule
 
@@ -11,13 +11,14 @@ OURS = Path(__file__).with_name("inside")
 _SHOWN_AT = "/run/sandbox"
 _OUR_ETC = ("passwd", "group", "hosts", "nsswitch.conf")
 _HOST_ETC = ("ld.so.cache", "alternatives")
-_NETWORK_ETC = ("resolv.conf", "ssl", "ca-certificates", "pki", "gai.conf", "services", "protocols")
+_CERTIFICATES = ("ssl", "ca-certificates", "pki")
+_NETWORK_ETC = ("resolv.conf", *_CERTIFICATES, "gai.conf", "services", "protocols")
 _ALIASES = tuple(map(Path, ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")))
 LAUNCHER = f"{_SHOWN_AT}/launch.pl"
 
 
-def bubblewrap(job: Sandboxed) -> list[str]:
-    """Return bubblewrap's options for a job."""
+def bubblewrap(job: Sandboxed, way_out: Path | None = None) -> list[str]:
+    """Return bubblewrap's options for a job; `way_out` is the folder that `reach.served` made."""
     options = [
         "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try",
         *([] if job.network else ["--unshare-net"]),
@@ -28,6 +29,8 @@ def bubblewrap(job: Sandboxed) -> list[str]:
     options += ["--ro-bind", str(OURS), _SHOWN_AT, "--proc", "/proc", "--dev", "/dev"]
     for scratch in (str(SCRATCH), "/dev/shm"):  # noqa: S108
         options += ["--perms", "1777", "--size", str(job.limits.scratch), "--tmpfs", scratch]
+    if way_out:
+        options += ["--ro-bind", str(way_out), reach.FOLDER]
     options += _paths(job)
     # What bubblewrap made to mount on is writable, and unbounded, until now.
     # /proc too: where Jarvis is root, settings of the kernel below it are a job's own files.
@@ -74,7 +77,8 @@ def _etc(job: Sandboxed) -> list[str]:
     options = []
     for name in _OUR_ETC:
         options += ["--symlink", f"{_SHOWN_AT}/{name}", f"/etc/{name}"]
-    for name in (*_HOST_ETC, *(_NETWORK_ETC if job.network else ())):
+    further = _NETWORK_ETC if job.network else _CERTIFICATES if job.reach else ()
+    for name in (*_HOST_ETC, *further):
         if Path("/etc", name).exists():
             options += ["--ro-bind", f"/etc/{name}", f"/etc/{name}"]
     return options

@@ -8,7 +8,8 @@ import os
 import time
 from asyncio.subprocess import Process
 from collections.abc import Coroutine
-from contextlib import ExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, suppress
+from pathlib import Path
 
 from nebula.sandbox import cgroup, launch, mounts, seccomp
 from nebula.sandbox.cgroup import Group
@@ -16,6 +17,7 @@ from nebula.sandbox.disk import outgrown
 from nebula.sandbox.job import Ended, Finished, Sandboxed, check
 from nebula.sandbox.layers import Machine, required
 from nebula.sandbox.output import Kept, OnLine, keep
+from nebula.sandbox.reach import served
 from nebula.sandbox.running import OWNER, Running
 
 _DYING_SECONDS = 10.0
@@ -33,13 +35,14 @@ async def run(job: Sandboxed, *, on_line: OnLine | None = None) -> Finished:
     check(job)
     machine = await required()
     stdout, stderr = Kept(job.limits.output), Kept(job.limits.output)
-    with ExitStack() as held:
+    async with AsyncExitStack() as held:
         place = machine.place
         group = held.enter_context(cgroup.group(place, job.limits)) if place else None
+        way_out = await held.enter_async_context(served(job.reach)) if job.reach else None
         report, reporting = _pipe(held)
         told, telling = _pipe(held)
         started = time.monotonic()
-        running = await _started(_start(job, machine, group, (reporting, telling)), told)
+        running = await _started(_start(job, machine, group, way_out, (reporting, telling)), told)
         ended = await _follow(running, job, (stdout, stderr), on_line)
         seconds = time.monotonic() - started
         if group and group.killed_for_memory():
@@ -67,7 +70,11 @@ async def _started(start: Coroutine[None, None, Process], told: int) -> Running:
 
 
 async def _start(
-    job: Sandboxed, machine: Machine, group: Group | None, pipes: tuple[int, int]
+    job: Sandboxed,
+    machine: Machine,
+    group: Group | None,
+    way_out: Path | None,
+    pipes: tuple[int, int],
 ) -> Process:
     with ExitStack() as ours:
         for end in pipes:
@@ -78,7 +85,13 @@ async def _start(
         reporting, telling = pipes
         doors = [_opened(door, ours) for door in group.doors] if group else []
         filtering, recorded = _filled(seccomp.program(), ours), _filled(record, ours)
-        options = [*mounts.bubblewrap(job), "--seccomp", str(filtering), "--info-fd", str(telling)]
+        options = [
+            *mounts.bubblewrap(job, way_out),
+            "--seccomp",
+            str(filtering),
+            "--info-fd",
+            str(telling),
+        ]
         arguments = _filled(os.fsencode("".join(f"{word}\0" for word in options)), ours)
         told = (recorded, reporting, f"{OWNER}{os.getpid()}", *doors)
         return await asyncio.create_subprocess_exec(
@@ -90,7 +103,7 @@ async def _start(
         )  # fmt: skip
 
 
-def _pipe(held: ExitStack) -> tuple[int, int]:
+def _pipe(held: AsyncExitStack) -> tuple[int, int]:
     """Return a pipe's ends; reading never waits, and that end is closed with the block."""
     reading, writing = os.pipe()
     held.callback(os.close, reading)

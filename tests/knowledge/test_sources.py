@@ -248,7 +248,7 @@ async def test_a_repository_on_a_private_network_is_refused(home, url):
 
 
 async def test_a_repository_server_that_is_down_is_a_clear_error(home):
-    with refusing() as address, pytest.raises(UpstreamRejected, match="git could not clone"):
+    with refusing() as address, pytest.raises(UpstreamUnavailable, match="does not answer on port"):
         await read_all(home, f"{address}/x.git", private=True)
 
 

@@ -43,8 +43,9 @@ def test_a_missing_layer_names_what_to_install(
     assert not judged[layer].there and step in judged[layer].next_step
 
 
-def test_the_launcher_compiles_without_a_warning() -> None:
-    command = ["perl", "-Mstrict", "-Mwarnings=FATAL,all", "-c", str(mounts.OURS / "launch.pl")]
+@pytest.mark.parametrize("name", ["launch.pl", "reach.pl"])
+def test_what_runs_inside_compiles_without_a_warning(name: str) -> None:
+    command = ["perl", "-Mstrict", "-Mwarnings=FATAL,all", "-c", str(mounts.OURS / name)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and done.stderr.endswith("syntax OK\n"), done.stderr
 
