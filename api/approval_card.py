@@ -52,6 +52,7 @@ _LEVELS: Final = {
     "destructive": "cannot be undone",
     "critical": "critical",
 }
+_STATES: Final = {"withdrawn": "No longer needed"}
 _ORIGINS: Final = {
     "words": "in the request",
     "registry": "known here",
@@ -108,7 +109,8 @@ def _lines(card: Card) -> Iterable[str]:
         return
     by = f" by {card.decided_by}" if card.decided_by else ""
     where = f", {card.decided_where}" if card.decided_where else ""
-    yield _line("State", card.state.replace("_", " ").capitalize() + by + where)
+    state = _STATES.get(card.state) or card.state.replace("_", " ").capitalize()
+    yield _line("State", state + by + where)
     yield _line("Comment", card.comment)
 
 

@@ -20,7 +20,16 @@ from nebula.tool.barred import barred
 
 router = APIRouter(prefix="/approvals", tags=["approvals"])
 
-State = Literal["pending", "approved", "denied", "changes_requested", "used", "expired", "all"]
+State = Literal[
+    "pending",
+    "approved",
+    "denied",
+    "changes_requested",
+    "used",
+    "expired",
+    "withdrawn",
+    "all",
+]
 
 
 class Decision(BaseModel):

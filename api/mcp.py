@@ -165,7 +165,7 @@ async def _call_id(doors: Doors, caller: Caller, name: str, arguments: dict[str,
     principal = caller.principal
     for approval in await doors.app.parts.approvals.list(principal, state=None, limit=200):
         mine = approval.principal_id == principal.id and approval.call_id.startswith(prefix)
-        if mine and approval.state not in {"used", "expired"}:
+        if mine and approval.state not in {"used", "expired", "withdrawn"}:
             still_news = datetime.now(UTC) < approval.expires_at
             return approval.call_id if still_news else prefix + uuid4().hex[:12]
     return prefix + uuid4().hex[:12]

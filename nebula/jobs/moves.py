@@ -20,8 +20,10 @@ from nebula.jobs.models import JobRow
 from nebula.jobs.record import Claim, announce, announcing, claim_of, shown, telling
 from nebula.tool.registry import Registry
 from nebula.tool.result import Result
+from nebula.tool.withdrawing import of_calls, withdraw
 
 if TYPE_CHECKING:
+    from nebula.events.bus import Events
     from nebula.gpu.leases.need import GpuNeed
 
 
@@ -45,9 +47,10 @@ class Ending:
 class Moves:
     """Moves jobs forward from state to state."""
 
-    def __init__(self, registry: Registry) -> None:
-        """Take the tools that jobs run."""
+    def __init__(self, registry: Registry, events: "Events") -> None:
+        """Take the tools that jobs run, and where the questions they asked are announced."""
         self._registry = registry
+        self._events = events
         self.gate: Gate | None = None
 
     async def put(
@@ -106,9 +109,17 @@ class Moves:
         if row is None:
             return None
         await self._released(session, row, stopped=stopped)
+        if ending.state is not JobState.SUCCEEDED:
+            await self._ask_no_more(session, row)
         job = shown(row)
         await announce(session, job.id)
         return job
+
+    async def _ask_no_more(self, session: AsyncSession, row: JobRow) -> None:
+        """Take back what the job's calls asked: none of them is made again."""
+        said = "was cancelled" if row.state == JobState.CANCELLED.value else "has ended"
+        asked = of_calls(row.owner_id, f"{row.call_id}/")
+        await withdraw(session, self._events, asked, f"The job {said}.")
 
     async def _released(self, session: AsyncSession, row: JobRow, *, stopped: bool) -> None:
         """Tell the gate that a run is over; what may still run keeps its memory for a while."""
@@ -138,6 +149,9 @@ class Moves:
         if row is None:
             return None
         await self._released(session, row, stopped=stopped)
+        if row.cancel_requested:
+            # Somebody cancelled it just as its run ended: it does not go on.
+            return await self.end_waiting(session, run.job_id, Ending(JobState.CANCELLED))
         if waits_for is None:
             await queue.enqueue(session, run.job_id, delay_seconds=delay_seconds)
         job = shown(row)
@@ -191,6 +205,7 @@ class Moves:
         if row.gated and self.gate is not None:
             await self.gate.withdrawn(session, job_id)
         await queue.forget(session, job_id)
+        await self._ask_no_more(session, row)
         job = shown(row)
         await announce(session, job.id)
         return job

@@ -258,7 +258,7 @@ class Jobs:
 
 def open_jobs(db: Database, events: Events, registry: Registry) -> Jobs:
     """Return the jobs of a database, run with these tools."""
-    return Jobs(db, events, Moves(registry))
+    return Jobs(db, events, Moves(registry, events))
 
 
 def _check_priority(priority: int) -> None:

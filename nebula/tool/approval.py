@@ -1,7 +1,7 @@
 """A question to a person as every door sees it."""
 
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
@@ -13,8 +13,17 @@ from nebula.policy.labels import Label
 from nebula.tool.evidence import Evidence
 from nebula.tool.models import ApprovalRow
 
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    from nebula.events.bus import Events
+
 STREAM = "approvals"
 """Where questions, answers, and offers of standing grants are announced."""
+_TOLD = {
+    *("id", "tool", "permission", "state", "session_id", "call_id", "principal_id"),
+    *("decided_by", "decided_where"),
+}
 _PEOPLE = {surface.value for surface in Surface} - {"mcp", "schedule", "system"}
 
 
@@ -96,3 +105,11 @@ def shown(row: ApprovalRow) -> Approval:
         resources=body.get("resources", {}),
         **fields,
     )
+
+
+async def announce(
+    events: "Events", kind: str, approval: Approval, session: "AsyncSession"
+) -> None:
+    """Tell in the same transaction how a question stands."""
+    data = approval.model_dump(mode="json", include=_TOLD)
+    await events.publish(STREAM, kind, data, owner=approval.principal_id, session=session)

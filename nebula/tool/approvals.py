@@ -20,13 +20,14 @@ from nebula.policy.answering import Answerer, Bar, FourEyes, bar, needs_second
 from nebula.policy.ask import Decision, Level
 from nebula.secrets.redact import hide
 from nebula.settings import Settings
-from nebula.tool.approval import STREAM, Approval, shown
+from nebula.tool.approval import STREAM, Approval, announce, shown
 from nebula.tool.barred import barred
 from nebula.tool.definition import AnyTool
 from nebula.tool.envelope import envelope_sha256
 from nebula.tool.evidence import Evidence
 from nebula.tool.grants import Grants
 from nebula.tool.models import ApprovalRow
+from nebula.tool.withdrawing import WITHDRAWN, of_session, withdraw
 
 if TYPE_CHECKING:
     from nebula.auth.service import Auth
@@ -42,10 +43,6 @@ _STATES: dict[Answer, str] = {
     "request_changes": "changes_requested",
 }
 _LOOK_SECONDS = 30.0
-_TOLD = {
-    *("id", "tool", "permission", "state", "session_id", "call_id", "principal_id"),
-    *("decided_by", "decided_where"),
-}
 
 
 class Approvals:
@@ -104,7 +101,7 @@ class Approvals:
             approval = await self._of_call(session, caller.principal.id, call_id)
             assert approval is not None
             if created:
-                await self._announce("approval.requested", approval, session)
+                await announce(self._events, "approval.requested", approval, session)
         return approval
 
     def _lasts(self, level: Level, surface: Surface) -> float:
@@ -197,6 +194,8 @@ class Approvals:
                 raise Conflict("This approval was altered; nobody can decide it.", hint="Ask anew.")
             if row.state == "pending" and await self._is_over(session, row):
                 raise Conflict("This approval has expired.", hint="Ask again.")
+            if row.state == WITHDRAWN:
+                raise Conflict(f"This is no longer needed: {row.comment}", hint="Nothing has run.")
             if row.state != "pending":
                 raise Conflict(f"This approval is already {row.state.replace('_', ' ')}.")
             row.state = _STATES[decision]
@@ -209,20 +208,13 @@ class Approvals:
             decided = shown(row)
             if decision == "deny":
                 await self._grants.learn_denied(session, decided)
-            await self._announce("approval.decided", decided, session)
+            await announce(self._events, "approval.decided", decided, session)
         return decided
 
     async def withdraw(self, session_id: str, why: str) -> None:
         """Close the open questions of a session that does not go on."""
-        gone = update(ApprovalRow).where(
-            ApprovalRow.session_id == session_id, ApprovalRow.state == "pending"
-        )
         async with self._db.session() as session:
-            closed = await session.scalars(
-                gone.values(state="expired", comment=why).returning(ApprovalRow)
-            )
-            for row in closed.all():
-                await self._announce("approval.decided", shown(row), session)
+            await withdraw(session, self._events, of_session(session_id), why)
 
     async def check_approver(self, approval: Approval) -> None:
         """Let an approval count only while whoever gave it may still give it.
@@ -306,8 +298,4 @@ class Approvals:
             .returning(ApprovalRow)
         )
         for row in expired.all():
-            await self._announce("approval.decided", shown(row), session)
-
-    async def _announce(self, kind: str, approval: Approval, session: AsyncSession) -> None:
-        data = approval.model_dump(mode="json", include=_TOLD)
-        await self._events.publish(STREAM, kind, data, owner=approval.principal_id, session=session)
+            await announce(self._events, "approval.decided", shown(row), session)

@@ -97,6 +97,8 @@ class Asking:
             case "changes_requested":
                 hint = "Change the call as asked and make it anew; that is a question of its own."
                 raise Conflict(_said(approval, "asks for changes"), hint=hint)
+            case "withdrawn":
+                raise Conflict(f"Nobody needs this any more: {approval.comment}")
             case _:
                 raise Conflict(f"The approval has {_past(approval.state)}.", hint="Ask anew.")
 

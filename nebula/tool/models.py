@@ -99,7 +99,8 @@ class ApprovalRow(Base):
 
     __table_args__ = (
         CheckConstraint(
-            "state in ('pending', 'approved', 'denied', 'changes_requested', 'used', 'expired')",
+            "state in ('pending', 'approved', 'denied', 'changes_requested', 'used', 'expired',"
+            " 'withdrawn')",
             name="state",
         ),
         Index("ix_approvals_call", "principal_id", "call_id", unique=True),

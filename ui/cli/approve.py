@@ -128,6 +128,8 @@ def tell_elsewhere(card: Mapping[str, Any]) -> None:
     """Say that a question needs no answer here any more."""
     state = str(card["state"]).replace("_", " ")
     by = f" by {card['decided_by']} ({card['decided_where']})" if card.get("decided_by") else ""
+    if state == "withdrawn":
+        state, by = "no longer needed", f": {card.get('comment', '')}"
     from ui.cli.show import console
 
     to = console(error=True)

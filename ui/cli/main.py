@@ -173,9 +173,9 @@ def migrate() -> None:
 
 @approvals_app.command("list")
 def approvals_list(
-    state: Annotated[str, typer.Option(help="pending, approved, denied, used, expired, all")] = (
-        "pending"
-    ),
+    state: Annotated[
+        str, typer.Option(help="pending, approved, denied, used, expired, withdrawn, all")
+    ] = "pending",
     as_json: Json = False,
 ) -> None:
     """List approvals."""

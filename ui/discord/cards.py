@@ -31,6 +31,7 @@ _STATES = {
     "denied": "⛔ Denied",
     "changes_requested": "✏️ Changes requested",
     "expired": "⌛ Expired; ask again",
+    "withdrawn": "⚪ No longer needed",
 }
 
 

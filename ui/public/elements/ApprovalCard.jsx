@@ -12,6 +12,7 @@ const STATES = {
   denied: "Denied",
   changes_requested: "Changes requested",
   expired: "Expired without a run",
+  withdrawn: "No longer needed",
 }
 const ICONS = { pending: ShieldAlert, approved: ShieldCheck, used: ShieldCheck, changes_requested: PencilLine }
 const LEVELS = {
@@ -121,7 +122,7 @@ export default function ApprovalCard() {
   useEffect(() => {
     // Decided through another door while this page looked on: go on here.
     const elsewhere = before.current === "pending" && row?.state && row.state !== "pending" && !sending
-    if (elsewhere && row.state !== "expired") callAction({ name: "resume", payload: { id } })
+    if (elsewhere && !["expired", "withdrawn"].includes(row.state)) callAction({ name: "resume", payload: { id } })
     if (row?.state) before.current = row.state
   }, [row?.state])
 
@@ -220,7 +221,8 @@ export default function ApprovalCard() {
           )}
         </footer>
       )}
-      {row?.decided_by && (
+      {state === "withdrawn" && <p className="decided">{plain(row.comment)}</p>}
+      {row?.decided_by && state !== "withdrawn" && (
         <p className="decided">by {plain(row.decided_by)} {WHERE[row.decided_where] || plain(row.decided_where || "")}{row.comment ? `: “${plain(row.comment)}”` : ""}</p>
       )}
       {problem && <p className="problem" role="alert">{plain(problem)}</p>}
