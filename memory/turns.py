@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from pydantic import BaseModel, TypeAdapter
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from memory.sessions import PlanLine, ToolCallRecord, short_title
 from nebula.auth.grant import Grant
@@ -285,9 +286,8 @@ class Turns:
 
     async def cancel(self, session_id: str, principal: Principal) -> Sequence[str]:
         """Ask whatever goes on in the session to stop, and return the turns concerned."""
-        values = {"session": session_id, "owner": principal.id}
         async with self._db.session() as db:
-            return list(await db.scalars(_CANCEL, values))
+            return await cancel_turns(db, session_id, principal.id)
 
     async def decided(self, session_id: str | None = None) -> Sequence[str]:
         """Return the sessions (or just this one) whose waiting turn can go on."""
@@ -307,6 +307,15 @@ class Turns:
         async with self._db.session() as db:
             row = (await db.execute(_ACTIVE, values)).mappings().first()
         return None if row is None else (row["id"], row["state"])
+
+
+async def cancel_turns(db: AsyncSession, session_id: str, owner_id: str) -> Sequence[str]:
+    """Ask whatever goes on in a session to stop, in the caller's transaction.
+
+    What waits ends with it; of what works, its process hears.
+    """
+    values = {"session": session_id, "owner": owner_id}
+    return list(await db.scalars(_CANCEL, values))
 
 
 def together(parts: Sequence[Also]) -> Also:

@@ -186,7 +186,7 @@ class Jarvis:
         stopped = await self._turns.cancel(session_id, caller.principal)
         self._stop(stopped)
         if stopped:
-            await self._runner.withdraw(caller, session_id)
+            await self._app.parts.approvals.withdraw(session_id, "The request was cancelled.")
         return bool(stopped)
 
     async def go_on(self, session_id: str) -> None:

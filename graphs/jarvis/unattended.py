@@ -74,6 +74,7 @@ class Unattended:
                 continue
             caller = Caller(rights.acting(agent), Surface.SCHEDULE, session_id=run.session_id)
             await self._jarvis.cancel(caller, run.session_id)
+            # What it asked just now, after it was told to end.
             await self._app.parts.approvals.withdraw(run.session_id, STOPPED)
 
     async def begin(self) -> None:

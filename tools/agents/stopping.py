@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from memory.turns import cancel_turns
 from nebula.auth.principal import Principal
 from nebula.errors import NotFound
 from nebula.jobs.schedules.service import database_now
+from nebula.tool.withdrawing import of_session, withdraw
 from tools.agents.models import AgentRow, AgentRunRow
 from tools.agents.runs import OPEN, Runs
 from tools.agents.service import ADMIN, found
@@ -19,13 +21,20 @@ STOPPED = "It was stopped before its end."
 
 
 async def stop_run(session: AsyncSession, parts: "Parts", run: AgentRunRow) -> bool:
-    """Stop a run whose row is locked: take it out of the line, or ask who runs it; say whether."""
+    """Stop a run whose row is locked, and take back what it asked; say whether it went on.
+
+    One in line or one that waits ends at once; who runs one that works hears of it.
+    """
     if run.state not in OPEN:
         return False
-    if run.state != "queued":
+    if run.session_id is not None:
+        await withdraw(session, parts.events, of_session(run.session_id), STOPPED)
+        await cancel_turns(session, run.session_id, run.owner_id)
+    if run.state == "running":
         run.stop_asked = True
         return True
     run.state, run.problem, run.ended_at = "cancelled", STOPPED, await database_now(session)
+    run.to_tell = False
     agent = await session.get(AgentRow, run.agent_id)
     assert agent is not None
     await session.flush()

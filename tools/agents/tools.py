@@ -33,6 +33,7 @@ from tools.agents.schemas import (
     AgentDeleted,
 )
 from tools.agents.service import Agents, Timing, slug, spec_of
+from tools.agents.stopping import stop_runs_of
 
 
 @tool(
@@ -181,6 +182,7 @@ async def agents_update(  # noqa: PLR0917 - models pass them by name
 )
 async def agents_delete(ctx: Context, agent: AgentName) -> AgentDeleted:
     """Delete an agent, its schedule and the record of its runs; their conversations stay."""
+    await stop_runs_of(ctx.parts, ctx.principal, agent)
     name, runs = await Agents(ctx.parts).delete(ctx.caller, agent)
     return AgentDeleted(name=name, runs=runs)
 

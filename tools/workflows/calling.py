@@ -31,7 +31,7 @@ from nebula.tool.definition import AnyTool, Effect, EffectKind
 from nebula.tool.envelope import shown_arguments
 from nebula.tool.result import Result
 from tools.workflows.models import WorkflowStepRow
-from tools.workflows.outcome import Outcome, Parked
+from tools.workflows.outcome import Outcome, Parked, told
 from tools.workflows.record import Closing, Opening, Record
 from tools.workflows.spec import Retry
 
@@ -100,7 +100,7 @@ class Calls:
         while True:
             match row.state:
                 case "done":
-                    return Outcome("done", row.result)
+                    return told(row)
                 case "running" | "waiting" if row.job_id is not None:
                     row = await self._job(wanted, row)
                 case "running" | "waiting":
@@ -108,9 +108,16 @@ class Calls:
                 case _:
                     following = await self._again(wanted, row)
                     if following is None:
-                        error = row.error or {}
-                        return Outcome(row.state, error=str(error.get("detail", "")))
+                        return told(row)
                     row = following
+
+    async def give_up(self, row: WorkflowStepRow) -> None:
+        """Write of a try that is under way that the run was cancelled."""
+        if row.state == "waiting" or not row.tool:
+            error = Conflict("The run was cancelled.").payload()
+            await self._record.close(row, Closing("cancelled", error=error))
+        else:
+            await self._broken_off(self._app.executor.registry.get(row.tool), row)
 
     def _opening(
         self, wanted: Wanted, number: int, labels: frozenset[Label], at: datetime | None = None

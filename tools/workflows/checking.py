@@ -26,7 +26,7 @@ from tools.workflows.expressions.types import (
     object_of,
     of_value,
 )
-from tools.workflows.spec import Input, Spec, Step, needs_of
+from tools.workflows.spec import FINALLY, Input, Spec, Step, needs_of
 
 Loc = tuple[str | int, ...]
 WhyNot = Callable[[AnyTool], str]
@@ -77,6 +77,8 @@ class _Checker:
         self._inputs()
         for step_id in sorted({each for each in self._ids if self._ids.count(each) > 1}):
             self._say(("steps",), f"two steps are called {step_id!r}")
+        if FINALLY.rstrip("/") in self._ids:
+            self._say(("steps",), "no step is called 'finally': that names the last steps")
         place = _Place(roots=self._roots())
         ran = self._block(spec.steps, ("steps",), place, side_by_side=False)
         after = place.knowing(ran)

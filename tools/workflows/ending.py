@@ -1,11 +1,13 @@
 """What the end of a stretch of work means for a run, its workflow, and whoever follows it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select, update
 
+from nebula.jobs.schedules.service import database_now
+from nebula.tool.withdrawing import of_calls, withdraw
 from nebula.yaml_file import BadFile
 from tools.workflows.models import WorkflowRow, WorkflowRunRow, WorkflowStepRow
 from tools.workflows.reading import read
@@ -28,6 +30,8 @@ class Ending:
     output: dict[str, Any] = field(default_factory=dict)
     wake_at: datetime | None = None
     seconds: float = 0.0
+    last: bool = False
+    """Only what is done at the end was left."""
 
 
 async def settle(parts: "Parts", run_id: str, holder: str, end: Ending) -> None:
@@ -50,9 +54,24 @@ async def settle(parts: "Parts", run_id: str, holder: str, end: Ending) -> None:
         run = await session.scalar(mine.with_for_update())
         if run is None or workflow is None:
             raise LostHold
+        if run.cancel_requested:
+            end = _of_cancelled(run, end, await database_now(session))
         await ended(parts, session, workflow, run, end)
         if end.state in {"done", "failed"} and run.by_itself:
             await _count(parts, session, workflow, run, end)
+
+
+def _of_cancelled(run: WorkflowRunRow, end: Ending, now: datetime) -> Ending:
+    """Return the end of a stretch of a run that somebody has cancelled meanwhile."""
+    if end.state == "waiting":
+        # What it waited for is dropped, or its last steps wait until their time is over.
+        until = (run.finish_by or now) if end.last else now
+        wake = until if end.wake_at is None else min(until, end.wake_at)
+        return replace(end, problem=run.problem, wake_at=wake)
+    if end.state == "cancelled":
+        return end
+    said = f"{run.cancelled_by or 'Somebody'} cancelled it. {end.problem}".strip()
+    return replace(end, state="cancelled", problem=said)
 
 
 async def ended(
@@ -63,6 +82,9 @@ async def ended(
     run.seconds += end.seconds
     run.held_by, run.held_until, run.wake_at = "", None, end.wake_at
     if end.state != "waiting":
+        asked = of_calls(run.owner_id, f"{run.id}:")
+        why = "was cancelled" if end.state == "cancelled" else "has ended"
+        await withdraw(session, parts.events, asked, f"The run {why}.")
         run.ended_at = func.clock_timestamp()
         open_steps = update(WorkflowStepRow).where(
             WorkflowStepRow.run_id == run.id, WorkflowStepRow.state.in_(("running", "waiting"))

@@ -8,28 +8,20 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import structlog
 from sqlalchemy import func, select, text, update
 
 from nebula.auth.tokens import new_id
-from nebula.errors import InternalError, NebulaError
-from nebula.yaml_file import BadFile
-from tools.workflows.ending import Ending, announce, settle
-from tools.workflows.expressions.functions import Failed
-from tools.workflows.expressions.templates import filled
+from nebula.errors import NebulaError
+from tools.workflows.ending import announce
 from tools.workflows.listening import listen
 from tools.workflows.models import WorkflowRow, WorkflowRunRow
-from tools.workflows.outcome import Outcome, Parked, Spent
-from tools.workflows.reading import read
-from tools.workflows.record import LostHold, Record, hold, still_held
-from tools.workflows.runs import Runs, cancel_jobs
-from tools.workflows.spec import Spec
-from tools.workflows.walking import Place, Walk
+from tools.workflows.record import hold, still_held
+from tools.workflows.runs import Runs
+from tools.workflows.stretch import Stretch
 
 if TYPE_CHECKING:
     from nebula.app import App
@@ -38,8 +30,6 @@ log = structlog.get_logger(__name__)
 
 _AT_ONCE = 8
 _PRUNE_EVERY = 3600.0
-_LAST_SECONDS = 300.0
-"""What `finally` may take beyond a run's minutes."""
 
 # A run can go on once something that it waits for is there; the row is looked at again under lock.
 _DUE = text(
@@ -47,7 +37,7 @@ _DUE = text(
     " r.state = 'queued' AND NOT EXISTS (SELECT 1 FROM workflow_runs o"
     "   WHERE o.workflow_id = r.workflow_id AND o.state IN ('running', 'waiting'))"
     " OR r.state = 'running' AND r.held_until < clock_timestamp()"
-    " OR r.state = 'waiting' AND (r.cancel_requested OR r.wake_at <= clock_timestamp()"
+    " OR r.state = 'waiting' AND (r.wake_at <= clock_timestamp()"
     "   OR EXISTS (SELECT 1 FROM workflow_steps s"
     "     LEFT JOIN approvals a ON a.id = s.approval_id LEFT JOIN jobs j ON j.id = s.job_id"
     "     WHERE s.run_id = r.id AND s.state = 'waiting' AND ("
@@ -67,7 +57,7 @@ class Engine:
         self._parts = app.parts
         self._runs = Runs(app.parts)
         self._holder = new_id("flow")
-        self._working: dict[str, asyncio.Task[None]] = {}
+        self._working: dict[str, Stretch] = {}
         self._pruned = float("-inf")
 
     async def beat(self) -> None:
@@ -81,8 +71,8 @@ class Engine:
 
     async def idle(self) -> None:
         """Wait until nothing is worked on in this process."""
-        while self._working:
-            await asyncio.wait(self._working.values())
+        while tasks := self._tasks():
+            await asyncio.wait(tasks)
 
     async def _take_up(self) -> None:
         room = _AT_ONCE - len(self._working)
@@ -96,9 +86,8 @@ class Engine:
                 return
             held = await self._hold(run_id, workflow_id)
             if held is not None:
-                work = asyncio.create_task(self._work(*held), name=f"workflow-{run_id}")
-                self._working[run_id] = work
-                work.add_done_callback(partial(self._over, run_id))
+                stretch = self._working[run_id] = Stretch(self._app, *held, self._holder)
+                stretch.task.add_done_callback(partial(self._over, run_id))
 
     def _over(self, run_id: str, _task: asyncio.Task[None]) -> None:
         self._working.pop(run_id, None)
@@ -143,104 +132,31 @@ class Engine:
         if not self._working:
             return
         held = await still_held(self._parts, list(self._working), self._holder)
-        for run_id, work in list(self._working.items()):
-            if held.get(run_id, True):
-                work.cancel()
+        for run_id, stretch in list(self._working.items()):
+            told = held.get(run_id)
+            if told is None:
+                stretch.break_off("lost")
+            elif told.over:
+                stretch.break_off("over")
+            elif told.cancelled and not stretch.last:
+                stretch.break_off("cancelled")
 
-    async def _work(self, workflow: WorkflowRow, run: WorkflowRunRow) -> None:
-        """Walk through a run as far as it goes now."""
-        began = time.monotonic()
-        ending = await self._ending(workflow, run)
-        if ending is None:
-            return
-        ending = replace(ending, seconds=time.monotonic() - began)
-        try:
-            await settle(self._parts, run.id, self._holder, ending)
-        except LostHold:
-            return
-        if ending.state in {"cancelled", "failed"}:
-            await cancel_jobs(self._parts, workflow, run.id)
-
-    async def _ending(self, workflow: WorkflowRow, run: WorkflowRunRow) -> Ending | None:
-        """Return how a stretch of work ended; None when this process has no say in it any more."""
-        try:
-            if run.cancel_requested:
-                return Ending("cancelled", "It was cancelled.")
-            return await self._walked(read(run.definition)[0], workflow, run)
-        except asyncio.CancelledError:
-            if not await self._to_end(run.id):
-                raise
-            return Ending("cancelled", "It was cancelled.")
-        except LostHold:
-            return None
-        except BadFile as error:  # an older version wrote it
-            return Ending("failed", str(error))
-        except NebulaError as error:
-            if error.retryable:
-                log.warning("workflow_waits", run=run.id, reason=str(error))
-                return None  # its hold lapses, and the walk begins anew
-            return Ending("failed", str(error))
-        except Exception:
-            # The outermost handler of a run: nothing above it would hear of a bug.
-            reference = uuid4().hex[:12]
-            log.exception("workflow_crashed", run=run.id, reference=reference)
-            return Ending("failed", str(InternalError(reference)))
-
-    async def _to_end(self, run_id: str) -> bool:
-        """Say whether a run is to be ended: it was cancelled, and not only this process stopped."""
-        async with self._parts.db.session() as session:
-            asked = select(WorkflowRunRow.cancel_requested).where(WorkflowRunRow.id == run_id)
-            return bool(await session.scalar(asked))
-
-    async def _walked(self, spec: Spec, workflow: WorkflowRow, run: WorkflowRunRow) -> Ending:
-        record = await Record.read(self._parts, workflow, run, self._holder)
-        walk = Walk(self._app, spec, record)
-        start = walk.start()
-        try:
-            end = await _main(walk, spec, start)
-            after = start.after(end.within)
-            if spec.finally_:
-                walk.more(_LAST_SECONDS)
-                told = {**start.values["run"], "state": end.state, "problem": end.error}
-                last = after.within({"run": told}, vouched=False)
-                end = _both(end, (await walk.block(spec.finally_, "finally/", last))[1])
-        except Parked as parked:
-            return Ending("waiting", wake_at=parked.wake_at)
-        state = "done" if end.state == "done" else "failed"
-        try:
-            output = filled(dict(spec.output), after.all) if state == "done" else {}
-        except Failed as error:
-            return Ending("failed", f"output: {error}")
-        return Ending(state, end.error, output)
+    def _tasks(self) -> list[asyncio.Task[None]]:
+        return [stretch.task for stretch in self._working.values()]
 
     async def stop(self, grace_seconds: float) -> None:
         """Let running calls end for a moment, then let go of everything."""
-        if self._working:
-            await asyncio.wait(self._working.values(), timeout=grace_seconds)
-        left = list(self._working.values())
-        for work in left:
-            work.cancel()
-        if left:
-            await asyncio.wait(left)
+        if tasks := self._tasks():
+            await asyncio.wait(tasks, timeout=grace_seconds)
+        for stretch in list(self._working.values()):
+            stretch.break_off("stopping")
+        if tasks := self._tasks():
+            await asyncio.wait(tasks)
         mine = update(WorkflowRunRow).where(
             WorkflowRunRow.held_by == self._holder, WorkflowRunRow.state == "running"
         )
         async with self._parts.db.session() as session:
             await session.execute(mine.values(held_until=func.clock_timestamp()))
-
-
-async def _main(walk: Walk, spec: Spec, start: Place) -> Outcome:
-    try:
-        return (await walk.block(spec.steps, "", start))[1]
-    except Spent:
-        return Outcome("failed", error=f"Its {spec.minutes:g} minutes are used up.")
-
-
-def _both(main: Outcome, last: Outcome) -> Outcome:
-    """Return the end of a run: what came first explains it best."""
-    if main.ok and not last.ok:
-        return replace(main, state="failed", error=f"finally: {last.error}")
-    return main
 
 
 @asynccontextmanager

@@ -80,6 +80,9 @@ class WorkflowRunRow(Base):
     wake_at: Mapped[datetime | None] = mapped_column(_MOMENT)
     """When there is something to do again, where that is known."""
     cancel_requested: Mapped[bool] = mapped_column(Boolean, server_default="false")
+    cancelled_by: Mapped[str] = mapped_column(Text, server_default="")
+    finish_by: Mapped[datetime | None] = mapped_column(_MOMENT)
+    """Until when a cancelled run may do its last steps."""
     created_at: Mapped[datetime] = mapped_column(_MOMENT, server_default=func.clock_timestamp())
     started_at: Mapped[datetime | None] = mapped_column(_MOMENT)
     ended_at: Mapped[datetime | None] = mapped_column(_MOMENT)

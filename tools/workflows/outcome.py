@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tools.workflows.models import WorkflowStepRow
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,17 @@ class Outcome:
         if self.results is not None:
             return {**found, "results": self.results}
         return {**found, "result": self.result}
+
+
+SKIPPED = Outcome("skipped")
+NOT_BEGUN = Outcome("cancelled", error="The run was cancelled.")
+
+
+def told(row: "WorkflowStepRow") -> Outcome:
+    """Return what has become of a try."""
+    if row.state == "done":
+        return Outcome("done", row.result)
+    return Outcome(row.state, error=str((row.error or {}).get("detail", "")))
 
 
 class Parked(Exception):

@@ -81,6 +81,11 @@ class Record:
         own = {*self.run.labels, *self.workflow.labels, *given}
         return frozenset(map(Label, own))
 
+    def has_begun(self, path: str) -> bool:
+        """Say whether anything is on record of a step, or of what is within it."""
+        inside = (f"{path}/", f"{path}[")
+        return path in self.tries or any(each.startswith(inside) for each in self.tries)
+
     async def begin(self, opening: Opening) -> WorkflowStepRow:
         """Write that a try begins, or how it is left out.
 
@@ -167,7 +172,17 @@ async def hold(session: "AsyncSession", run: WorkflowRunRow, holder: str) -> Non
     await session.refresh(run)
 
 
-async def still_held(parts: "Parts", runs: Sequence[str], holder: str) -> dict[str, bool]:
+@dataclass(frozen=True)
+class Held:
+    """A run that a process still holds."""
+
+    cancelled: bool
+    """Somebody wants it to end."""
+    over: bool
+    """Its last steps have had their time."""
+
+
+async def still_held(parts: "Parts", runs: Sequence[str], holder: str) -> dict[str, Held]:
     """Say that the holder lives; return the runs it still holds, and whether each is to end."""
     mine = update(WorkflowRunRow).where(
         WorkflowRunRow.id.in_(runs),
@@ -175,8 +190,9 @@ async def still_held(parts: "Parts", runs: Sequence[str], holder: str) -> dict[s
         WorkflowRunRow.state == "running",
     )
     until = func.clock_timestamp() + timedelta(seconds=HELD_SECONDS)
+    over = func.coalesce(WorkflowRunRow.finish_by <= func.clock_timestamp(), False)
     kept = mine.values(held_until=until).returning(
-        WorkflowRunRow.id, WorkflowRunRow.cancel_requested
+        WorkflowRunRow.id, WorkflowRunRow.cancel_requested, over
     )
     async with parts.db.session() as session:
-        return {row[0]: row[1] for row in await session.execute(kept)}
+        return {row[0]: Held(row[1], row[2]) for row in await session.execute(kept)}

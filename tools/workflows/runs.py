@@ -16,13 +16,14 @@ from nebula.errors import Conflict, NebulaError, NotFound, PermissionDenied
 from nebula.jobs.schedules.service import database_now
 from nebula.policy.labels import Label
 from nebula.secrets.redact import LIVE
-from tools.workflows.ending import Ending, announce, ended
+from tools.workflows.cancelling import cancel, cancel_jobs
+from tools.workflows.ending import announce
 from tools.workflows.finding import ADMIN, found
 from tools.workflows.inputs import given
 from tools.workflows.models import WorkflowRow, WorkflowRunRow, WorkflowStepRow
 from tools.workflows.reading import read
 from tools.workflows.schemas import Run, RunState, StepRun
-from tools.workflows.spec import Spec
+from tools.workflows.spec import FINALLY, Spec
 
 if TYPE_CHECKING:
     from nebula.app import Parts
@@ -136,7 +137,9 @@ class Runs:
             return [shown(*each) for each in (await session.execute(newest)).all()]
 
     async def cancel(self, run_id: str, by: Principal) -> Run:
-        """End a run: at once while it waits, else as soon as its steps have stopped.
+        """Cancel a run: its steps are stopped, then `finally` runs; a second time stops that too.
+
+        What waits and has no `finally` ends at once.
 
         Raises:
             NotFound: when there is none of this id that the principal may see.
@@ -146,15 +149,11 @@ class Runs:
             workflow, run = await self._locked(session, run_id, by)
             if run.state not in OPEN:
                 raise Conflict(f"This run has ended: it is {run.state}.")
-            run.cancel_requested = True
-            if run.state != "running":
-                end = Ending("cancelled", f"{by.name} cancelled it.")
-                await ended(self._parts, session, workflow, run, end)
+            await cancel(self._parts, session, workflow, run, by.name)
             await session.flush()
             await session.refresh(run)
             told = shown(workflow, run)
-        if told.state == "cancelled":
-            await cancel_jobs(self._parts, workflow, run_id)
+        await cancel_jobs(self._parts, workflow, run_id)
         return told
 
     async def resume(self, run_id: str, by: Principal, *, again: bool = False) -> Run:
@@ -177,12 +176,15 @@ class Runs:
             await _check_unknown(session, run_id, again=again)
             # What was left out may be due now, and pauses are over.
             redone = ("failed", "cancelled", "skipped", "unknown")
+            # The last steps follow what is done now, so they are done again.
+            last = WorkflowStepRow.path.startswith(FINALLY, autoescape=True)
             steps = update(WorkflowStepRow).where(
-                WorkflowStepRow.run_id == run_id, WorkflowStepRow.state.in_(redone)
+                WorkflowStepRow.run_id == run_id, WorkflowStepRow.state.in_(redone) | last
             )
             await session.execute(steps.values(superseded=True))
             run.state, run.problem, run.ended_at = "queued", "", None
-            run.cancel_requested, run.seconds = False, 0.0
+            run.cancel_requested, run.cancelled_by, run.finish_by = False, "", None
+            run.seconds = 0.0
             await session.flush()
             await session.refresh(run)
             await announce(self._parts, session, workflow, run)
@@ -258,23 +260,6 @@ def _made(
         problem=why,
         ended_at=func.clock_timestamp() if why else None,
     )
-
-
-async def cancel_jobs(parts: "Parts", workflow: WorkflowRow, run_id: str) -> None:
-    """Cancel the jobs that a run's cancelled steps have begun."""
-    jobs = select(WorkflowStepRow.job_id).where(
-        WorkflowStepRow.run_id == run_id,
-        WorkflowStepRow.state == "cancelled",
-        WorkflowStepRow.job_id.is_not(None),
-    )
-    async with parts.db.session() as session:
-        ids = [str(each) for each in await session.scalars(jobs)]
-    owner = Frozen.model_validate(workflow.rights).principal(workflow.owner_id, workflow.owner_name)
-    for job_id in ids:
-        try:
-            await parts.jobs.cancel(job_id, owner)
-        except (Conflict, NotFound):
-            continue
 
 
 async def _check_unknown(session: AsyncSession, run_id: str, *, again: bool) -> None:

@@ -63,6 +63,8 @@ class Run(BaseModel):
     seconds: float
     output: dict[str, Any]
     problem: str
+    cancel_requested: bool = False
+    """It is being cancelled, or was: while it has not ended, its last steps run."""
 
 
 class StepRun(BaseModel):

@@ -12,6 +12,8 @@ NAME = r"^[a-z][a-z0-9-]{1,39}$"
 STEP_ID = r"^[a-z][a-z0-9_]{0,39}$"
 MOST_STEPS = 100
 MOST_DEPTH = 5
+FINALLY = "finally/"
+"""How the paths of the last steps begin."""
 LONGEST_EXPRESSION = 1_000
 """Characters."""
 

@@ -6,21 +6,23 @@ was made in the record, and goes on where nothing was done yet.
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from nebula.policy.labels import tainted
 from nebula.tool.definition import Effect
 from tools.workflows.calling import Calls, Wanted
+from tools.workflows.ends import Ends, gathered, nothing, seen
 from tools.workflows.expressions.functions import Failed
-from tools.workflows.expressions.syntax import BadExpression, Name, parse, within
-from tools.workflows.expressions.templates import filled, found_in
+from tools.workflows.expressions.syntax import parse
+from tools.workflows.expressions.templates import filled
 from tools.workflows.expressions.values import truth, value_of
-from tools.workflows.outcome import Outcome, Parked, Spent, earliest
+from tools.workflows.outcome import NOT_BEGUN, Outcome, Parked, Spent, told
+from tools.workflows.place import Place, roots, roots_in
 from tools.workflows.record import Closing, Opening, Record
-from tools.workflows.spec import Spec, Step, needs_of
+from tools.workflows.spec import FINALLY, Spec, Step, needs_of
 
 if TYPE_CHECKING:
     from nebula.app import App
@@ -30,36 +32,15 @@ _SIDE_BY_SIDE = 8
 _REHEARSED = "Not done: this is a dry run."
 
 
-@dataclass(frozen=True)
-class Place:
-    """What expressions see at one place of the walk."""
-
-    values: Mapping[str, Any]
-    steps: Mapping[str, Any] = field(default_factory=dict)
-    vouched: frozenset[str] = frozenset({"run"})
-    """The roots whose values the owner fixed, or whoever gave the inputs."""
-
-    @property
-    def all(self) -> dict[str, Any]:
-        """Return every value by its root."""
-        return {**self.values, "steps": self.steps}
-
-    def after(self, steps: Mapping[str, Any]) -> "Place":
-        """Return the place after some more steps."""
-        return replace(self, steps={**self.steps, **steps})
-
-    def within(self, values: Mapping[str, Any], *, vouched: bool) -> "Place":
-        """Return the place inside a round of a loop."""
-        names = frozenset(values)
-        known = self.vouched | names if vouched else self.vouched - names
-        return replace(self, values={**self.values, **values}, vouched=known)
-
-
 class Walk:
     """One walk through a run."""
 
-    def __init__(self, app: "App", spec: Spec, record: Record) -> None:
-        """Take the program, what is to be done, and what has been done."""
+    def __init__(self, app: "App", spec: Spec, record: Record, *, over: bool = False) -> None:
+        """Take the program, what is to be done, and what has been done.
+
+        When it is `over`, nothing is done any more: what has been is told again.
+        """
+        self._over = over
         self._spec = spec
         self._record = record
         self._calls = Calls(app, record)
@@ -88,6 +69,12 @@ class Walk:
         """Give the walk more time, for what is done at the end in any case."""
         self._until = max(self._until, time.monotonic() + seconds)
 
+    async def give_up(self) -> None:
+        """Write of each step that is under way, and not one of the last, that it was cancelled."""
+        for path, row in list(self._record.tries.items()):
+            if row.state in {"running", "waiting"} and not path.startswith(FINALLY):
+                await self._calls.give_up(row)
+
     async def block(
         self, steps: Sequence[Step], at: str, place: Place, *, side_by_side: bool = False
     ) -> tuple[dict[str, Outcome], Outcome]:
@@ -97,14 +84,14 @@ class Walk:
             Parked: when nothing more can be done now.
         """
         needs = needs_of(steps, side_by_side=side_by_side)
-        ends = _Ends()
+        ends = Ends()
         working: dict[asyncio.Task[Outcome], Step] = {}
         left = list(steps)
         try:
             while True:
                 for step in ends.ready(left, needs):
                     left.remove(step)
-                    here = place.after(_seen(ends.ended))
+                    here = place.after(seen(ends.ended))
                     doing = asyncio.create_task(self.step(step, f"{at}{step.id}", here))
                     working[doing] = step
                 if not working:
@@ -118,10 +105,12 @@ class Walk:
 
     async def step(self, step: Step, path: str, place: Place) -> Outcome:
         """Do a step with its condition and its rounds; a failure is an outcome, not raised."""
+        if self._over and not self._record.has_begun(path):
+            return replace(NOT_BEGUN, within=nothing(step, NOT_BEGUN))
         try:
             if step.when is not None and not truth(value_of(parse(step.when), place.all)):
                 await self._left_out(step, path)
-                return Outcome("skipped", within=_nothing(step))
+                return Outcome("skipped", within=nothing(step))
             outcome = await self._rounds(step, path, place)
         except Failed as error:
             outcome = await self._impossible(step, path, str(error))
@@ -142,9 +131,9 @@ class Walk:
         """Do a step for each item of a list, some side by side."""
         source = step.for_each
         if isinstance(source, str):
-            items, roots = value_of(parse(source), place.all), _roots(source)
+            items, named = value_of(parse(source), place.all), roots(source)
         else:
-            items, roots = filled(source, place.all), _roots_in(source)
+            items, named = filled(source, place.all), roots_in(source)
         if items is None:
             items = []
         if not isinstance(items, list):
@@ -153,7 +142,7 @@ class Walk:
             raise Failed(
                 f"the list has {len(items)} items, and at most {step.max} are gone through"
             )
-        vouched = roots <= place.vouched
+        vouched = named <= place.vouched
         room = asyncio.Semaphore(step.at_once)
         stopped = asyncio.Event()
 
@@ -174,7 +163,7 @@ class Walk:
                 return outcome
 
         ends = await _all(one(index) for index in range(len(items)))
-        return _gathered(ends)
+        return gathered(ends)
 
     async def _repeated(self, step: Step, path: str, place: Place) -> Outcome:
         """Do a step until its condition holds, at most as often as it may."""
@@ -198,7 +187,7 @@ class Walk:
             beside = step.parallel is not None
             _, outcome = await self.block(step.block, f"{path}/", place, side_by_side=beside)
             return outcome
-        if time.monotonic() > self._until:
+        if time.monotonic() > self._until and not self._over:
             raise Spent
         async with self._room:
             return await self._call(step, path, place)
@@ -207,14 +196,16 @@ class Walk:
         tool = step.tool or ASK
         template = dict(step.with_) if step.tool is not None else {"question": step.ask}
         row = self._calls.known(path)
+        if self._over:
+            return NOT_BEGUN if row is None else told(row)
         # As they were worked out before anything happened, where it has begun.
         arguments = filled(template, place.all) if row is None else row.arguments
         vouched = frozenset(
-            name for name, value in template.items() if _roots_in(value) <= place.vouched
+            name for name, value in template.items() if roots_in(value) <= place.vouched
         )
         wanted = Wanted(path, step.id, tool, arguments, vouched, step.retry, step.timeout)
         if row is not None and (row.state == "skipped" or not row.tool):
-            return Outcome(row.state, error=str((row.error or {}).get("detail", "")))
+            return told(row)
         if self._record.run.dry_run and self._registry.get(tool).effect is not Effect.READ:
             return await self._rehearsed(wanted, row)
         if row is None:
@@ -231,22 +222,24 @@ class Walk:
 
     async def _left_out(self, step: Step, path: str) -> None:
         """Note a step whose condition does not hold."""
-        if self._calls.known(path) is None:
+        if self._calls.known(path) is None and not self._over:
             opening = self._own(step, path)
             await self._record.begin(replace(opening, state="skipped"))
 
     async def _impossible(self, step: Step, path: str, why: str) -> Outcome:
         """Note a step that cannot even begin, because a value is missing or is not as expected."""
         dry = self._record.run.dry_run
-        if self._calls.known(path) is None:
+        if self._calls.known(path) is None and not self._over:
             row = await self._record.begin(self._own(step, path))
             told: dict[str, object] = {"code": "invalid_input", "detail": why}
             await self._record.close(row, Closing("skipped" if dry else "failed", error=told))
         # What rests on an effect that a dry run left out cannot be known either.
-        return Outcome("skipped" if dry else "failed", error=why, within=_nothing(step))
+        return Outcome("skipped" if dry else "failed", error=why, within=nothing(step))
 
     async def _pause(self, step: Step, path: str, seconds: float) -> None:
         """Wait between two rounds, however often the walk begins anew."""
+        if self._over:
+            return
         row = self._calls.known(path)
         if row is None:
             at = datetime.now(UTC) + timedelta(seconds=seconds)
@@ -264,39 +257,6 @@ class Walk:
         return Opening(path, number, step.id, "", f"{self._record.run.id}:{path}", {}, labels)
 
 
-@dataclass
-class _Ends:
-    """How the steps of a block have ended so far."""
-
-    ended: dict[str, Outcome] = field(default_factory=dict)
-    parked: list[Parked] = field(default_factory=list)
-    failed: str = ""
-
-    def ready(self, left: Sequence[Step], needs: Mapping[str, Sequence[str]]) -> list[Step]:
-        """Return what can begin: all that it needs has ended, and nothing has stopped the block."""
-        if self.failed:
-            return []
-        return [step for step in left if all(need in self.ended for need in needs[step.id])]
-
-    def take(self, step: Step, task: asyncio.Task[Outcome]) -> None:
-        """Take the end of a step, or that it waits."""
-        try:
-            outcome = self.ended[step.id] = task.result()
-        except Parked as waiting:
-            self.parked.append(waiting)
-            return
-        if not outcome.ok and step.on_failure == "stop":
-            self.failed = self.failed or f"{step.id}: {outcome.error}"
-
-    def outcome(self) -> Outcome:
-        """Return the end of the block; raises Parked while a step of it waits."""
-        if self.parked:
-            raise earliest(self.parked)
-        result = {step_id: outcome.result for step_id, outcome in self.ended.items()}
-        state = "failed" if self.failed else "done"
-        return Outcome(state, result, self.failed, within=_seen(self.ended))
-
-
 async def _cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """End tasks that nobody waits for any more."""
     left = [task for task in tasks if not task.done()]
@@ -312,45 +272,3 @@ async def _all(rounds: Any) -> list[Any]:
         return list(await asyncio.gather(*tasks))
     finally:
         await _cancelled(tasks)
-
-
-def _gathered(ends: Sequence[Any]) -> Outcome:
-    if parked := [each for each in ends if isinstance(each, Parked)]:
-        raise earliest(parked)
-    found = [each for each in ends if isinstance(each, Outcome)]
-    wrong = [each for each in found if not each.ok]
-    results = [each.result for each in found]
-    if not wrong:
-        return Outcome("done", error="", results=results, rounds=len(found))
-    said = f"{len(wrong)} of {len(ends)} failed: {wrong[0].error}"
-    state = "unknown" if any(each.state == "unknown" for each in wrong) else "failed"
-    return Outcome(state, error=said, results=results, rounds=len(found))
-
-
-def _seen(ended: Mapping[str, Outcome]) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    for step_id, outcome in ended.items():
-        found |= {**outcome.within, step_id: outcome.seen()}
-    return found
-
-
-def _nothing(step: Step) -> dict[str, dict[str, Any]]:
-    """Return the steps in a block that was left out, each as left out itself."""
-    if step.block is None or step.loops:
-        return {}
-    found: dict[str, dict[str, Any]] = {}
-    for inner in step.block:
-        found |= {**_nothing(inner), inner.id: Outcome("skipped").seen()}
-    return found
-
-
-def _roots(text: str) -> frozenset[str]:
-    return frozenset(node.name for node in within(parse(text)) if isinstance(node, Name))
-
-
-def _roots_in(value: Any) -> frozenset[str]:
-    """Return what the expressions of a value speak of; none for a value written out."""
-    try:
-        return frozenset().union(*(_roots(each.text) for each in found_in(value)))
-    except BadExpression:
-        return frozenset({"unreadable"})
