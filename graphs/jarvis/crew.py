@@ -128,7 +128,8 @@ class Crew:
         visible = self.visible(caller, by_model=False)
         call = self._commands.match_exact(said, visible)
         if call is None and caller.surface is not Surface.SCHEDULE:
-            others = [tool for tool in self.executor.registry if tool not in visible]
+            mine = set(visible)
+            others = [tool for tool in self.executor.registry if tool not in mine]
             call = self._commands.match_exact(said, others)
         return None if call is None else (call.name, call.arguments)
 

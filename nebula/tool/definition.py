@@ -5,7 +5,7 @@ import inspect
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from typing import (
@@ -68,7 +68,9 @@ class BadDeclaration(TypeError):
     """A tool's declaration is missing something or contradicts itself; the start fails."""
 
 
-@dataclass(frozen=True)
+# A tool is the one object that its module declares; comparing twenty fields of each of 170 tools
+# with each other took a turn longer than its model's answer.
+@dataclass(frozen=True, eq=False)
 class Tool(Generic[P, R]):
     """A tool. It has no `__call__`: only the executor runs it."""
 
@@ -79,7 +81,7 @@ class Tool(Generic[P, R]):
     effect: Effect
     kind: EffectKind
     audience: Audience
-    selectors: Mapping[str, Kind] = field(hash=False)
+    selectors: Mapping[str, Kind]
     """What decides where the effect goes, and how the values of each are compared."""
     outside: bool
     confirm: bool
@@ -104,9 +106,9 @@ class Tool(Generic[P, R]):
     """It works while everything else that changes something is paused."""
     cost: "FindCost | None" = None
     """Tells from the validated arguments what a call costs, in the operator's currency."""
-    preview: "FindPreview | None" = field(default=None, hash=False)
+    preview: "FindPreview | None" = None
     """Shows whoever is asked what a call would do, from its validated arguments; it only looks."""
-    versions: "FindVersions | None" = field(default=None, hash=False)
+    versions: "FindVersions | None" = None
     """Names what a call would change, each with its present version: an approval holds for these."""
 
     @property
