@@ -7,7 +7,7 @@ NebulaError
 ├── NotAuthenticated 401    ├── ApprovalRequired 202  ├── UpstreamRejected 502
 ├── PermissionDenied 403    ├── RateLimited 429       ├── TimedOut 504, Yielded 503
 ├── NotFound 404            ├── TooLarge 413          ├── OutcomeUnknown 502, Paused 503
-├── SandboxUnavailable 503
+├── SandboxUnavailable 503  ├── WaitsFor 202
 └── InternalError 500 (a bug, known to callers by its reference only)
 """
 
@@ -161,6 +161,17 @@ class ApprovalRequired(NebulaError):
     def payload(self) -> dict[str, object]:
         """Add the approval's id to the error shape."""
         return {**super().payload(), "approval_id": self.approval_id}
+
+
+class WaitsFor(NebulaError):
+    """It goes on by itself when something else has ended."""
+
+    code, status = "waiting", 202
+
+    def __init__(self, what: str, message: str = "") -> None:
+        """Take the id of what it waits for; whoever ends that lets the job go on."""
+        super().__init__(message)
+        self.what = what
 
 
 class Paused(NebulaError):

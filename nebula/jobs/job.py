@@ -57,7 +57,7 @@ class Job(BaseModel, frozen=True):
     call_id: str
     progress: Progress = Progress()
     waits_because: str = ""
-    waits_for: str | None = Field(None, description="The approval that it waits for")
+    waits_for: str | None = Field(None, description="The approval or the board that it waits for")
     result: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
     artefacts: tuple[str, ...] = ()

@@ -54,7 +54,7 @@ class JobRow(Base):
     progress: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     waits_because: Mapped[str] = mapped_column(Text, server_default="")
     waits_for: Mapped[str | None] = mapped_column(Text)
-    """The approval that it cannot go on without."""
+    """The approval, or what else has to end, that it cannot go on without."""
     result: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     error: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     artefacts: Mapped[list[str]] = mapped_column(JSONB, server_default="[]")

@@ -140,7 +140,7 @@ class Moves:
     ) -> Job | None:
         """Queue a job whose run ended in the open; `more_attempts` is for runs not its own fault.
 
-        One that waits for an approval is queued when that is answered.
+        One that waits for something is queued when that has ended.
         """
         values = {"max_attempts": JobRow.max_attempts + more_attempts, **_waiting(because)}
         if waits_for is not None:
@@ -159,7 +159,7 @@ class Moves:
         return job
 
     async def answered(self, session: AsyncSession, job_id: str) -> None:
-        """Queue a job whose approval was answered: it goes on, or learns that it may not."""
+        """Queue a job that has what it waited for: it goes on, or learns that it may not."""
         parked = update(JobRow).where(JobRow.id == job_id, JobRow.state == "queued")
         await session.execute(parked.values(waits_for=None, waits_because=""))
         await queue.enqueue(session, job_id)

@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 from enum import Enum
 
-from nebula.errors import ApprovalRequired, Conflict, NebulaError, OutcomeUnknown
+from nebula.errors import ApprovalRequired, Conflict, NebulaError, OutcomeUnknown, WaitsFor
 from nebula.jobs.job import Job, JobState
 from nebula.jobs.moves import Ending
 from nebula.jobs.run import Trace
@@ -32,7 +32,7 @@ class Again:
     delay_seconds: float = 0.0
     more_attempts: int = 0
     waits_for: str | None = None
-    """Not before this approval was answered."""
+    """Not before this approval was answered, or this other thing has ended."""
 
 
 def after_failure(
@@ -46,6 +46,8 @@ def after_failure(
         # What it did through calls is on record and told again; so it may begin again.
         why = f"It waits for a person to approve {error}"
         return Again(why, more_attempts=1, waits_for=error.approval_id)
+    if isinstance(error, WaitsFor):
+        return Again(str(error), more_attempts=1, waits_for=error.what)
     wait = _wait(first_wait, job.attempts)
     may_pass = error.retryable or isinstance(error, OutcomeUnknown)
     if may_pass and not trace.started:

@@ -33,11 +33,12 @@ _DEAD_WORKERS = text(
     """  # noqa: S608 - only our own constants
 )
 
-# An approval that is gone, or that expired unseen, is an answer too.
+# An approval that is gone, or that expired unseen, is an answer too. Of what else a job waits
+# for, whoever ends that tells.
 _ANSWERED = text(
     """
     SELECT j.id FROM jobs j LEFT JOIN approvals a ON a.id = j.waits_for
-    WHERE j.waits_for IS NOT NULL AND j.state = 'queued'
+    WHERE starts_with(j.waits_for, 'apr_') AND j.state = 'queued'
     AND (a.id IS NULL OR a.state <> 'pending' OR a.expires_at <= clock_timestamp())
     LIMIT :most FOR UPDATE OF j SKIP LOCKED
     """

@@ -217,29 +217,32 @@ class Jobs:
             await announce(session, job.id)
             return job
 
-    async def append_log(self, job_id: str, *lines: str) -> None:
+    async def append_log(
+        self, job_id: str, *lines: str, session: AsyncSession | None = None
+    ) -> None:
         """Add lines to a job's log; past ten thousand they are dropped."""
-        async with self._db.session() as session:
-            counted = await session.execute(
-                update(JobRow)
-                .where(JobRow.id == job_id, JobRow.log_lines < _MOST_LINES)
-                .values(log_lines=JobRow.log_lines + len(lines))
-                .returning(JobRow.log_lines, JobRow.owner_id)
-            )
-            found = counted.one_or_none()
-            if found is None:
-                return
-            stream, owner = stream_of(job_id), found.owner_id
-            said = [line.replace("\x00", "\N{REPLACEMENT CHARACTER}") for line in lines]
-            first = found.log_lines - len(lines) + 1
-            kept = [
-                {"seq": seq, "text": line[:_LONGEST_LINE]}
-                for seq, line in enumerate(said, start=first)
-            ]
-            rows = [{"job_id": job_id, **line} for line in kept]
-            await session.execute(insert(JobLogRow), rows)
-            drafts = [(stream, "job.log", line, owner) for line in kept]
-            await self._events.publish_all(drafts, session)
+        if session is None:
+            async with self._db.session() as own:
+                await self.append_log(job_id, *lines, session=own)
+            return
+        counted = await session.execute(
+            update(JobRow)
+            .where(JobRow.id == job_id, JobRow.log_lines < _MOST_LINES)
+            .values(log_lines=JobRow.log_lines + len(lines))
+            .returning(JobRow.log_lines, JobRow.owner_id)
+        )
+        found = counted.one_or_none()
+        if found is None:
+            return
+        stream, owner = stream_of(job_id), found.owner_id
+        said = [line.replace("\x00", "\N{REPLACEMENT CHARACTER}") for line in lines]
+        first = found.log_lines - len(lines) + 1
+        kept = [
+            {"seq": seq, "text": line[:_LONGEST_LINE]} for seq, line in enumerate(said, start=first)
+        ]
+        await session.execute(insert(JobLogRow), [{"job_id": job_id, **line} for line in kept])
+        drafts = [(stream, "job.log", line, owner) for line in kept]
+        await self._events.publish_all(drafts, session)
 
     async def progress(
         self, job_id: str, progress: Progress, *, attempt: int | None = None

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from nebula.auth.principal import Caller
-from nebula.errors import ApprovalRequired, Conflict, NebulaError, OutcomeUnknown
+from nebula.errors import ApprovalRequired, Conflict, NebulaError, OutcomeUnknown, WaitsFor
 from nebula.policy.ask import Uses
 from nebula.secrets.references import Versions
 from nebula.tool.approval import Approval
@@ -53,7 +53,7 @@ def state_of(outcome: str, error: NebulaError | None) -> str:
     """Return the ledger's word for an outcome."""
     if outcome == "ok":
         return "succeeded"
-    if isinstance(error, ApprovalRequired):
+    if isinstance(error, ApprovalRequired | WaitsFor):
         return "waiting"
     return "unknown" if isinstance(error, OutcomeUnknown) else "failed"
 

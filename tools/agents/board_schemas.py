@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel
 
@@ -26,6 +26,28 @@ _STATES = {
 }
 
 
+class Standing(Protocol):
+    """An agent's name, and how its part stands."""
+
+    agent: Any
+    state: Any
+
+
+def in_words(member: Standing) -> str:
+    """Return how an agent's part stands, for a log."""
+    return f"{member.agent} – {said_of(member.state)}"
+
+
+def how_far(members: Sequence[Standing]) -> str:
+    """Return in one line how far everybody is."""
+    return " · ".join(f"{member.agent}: {said_of(member.state)}" for member in members)
+
+
+def said_of(state: str) -> str:
+    """Return a member's state in words."""
+    return _STATES.get(state, state)
+
+
 class Member(BaseModel):
     """One agent's part."""
 
@@ -44,7 +66,7 @@ class Member(BaseModel):
     @property
     def said(self) -> str:
         """Return how it stands, in words."""
-        return _STATES.get(self.state, self.state)
+        return said_of(self.state)
 
 
 class Board(Result):

@@ -18,7 +18,7 @@ from nebula.jobs.models import JobRow
 from nebula.jobs.schedules.service import database_now
 from nebula.policy.labels import Label
 from nebula.secrets.redact import hide
-from tools.agents.board_schemas import Board, Member, Mode
+from tools.agents.board_schemas import Board, Member, Mode, how_far, in_words
 from tools.agents.joining import LATE, NOT_YET, OPEN, Move, Rule, next_move
 from tools.agents.models import AgentRow, AgentRunRow, BoardMemberRow, BoardRow
 from tools.agents.runs import Runs, Wanted
@@ -119,6 +119,7 @@ class Boards:
             ids = list(await session.scalars(query.limit(200)))
         for board_id in ids:
             await self._move(board_id)
+        await self._wake()
         return len(ids)
 
     async def prune(self) -> None:
@@ -127,6 +128,18 @@ class Boards:
         async with self._parts.db.session() as session:
             await session.execute(delete(BoardRow).where(old, BoardRow.state != "open"))
 
+    async def _wake(self) -> None:
+        """Let the jobs go on whose boards have ended; until then they need no worker."""
+        ended = (
+            select(JobRow.id)
+            .join(BoardRow, BoardRow.id == JobRow.waits_for)
+            .where(JobRow.state == JobState.QUEUED.value, BoardRow.state != "open")
+            .with_for_update(of=JobRow, skip_locked=True)
+        )
+        async with self._parts.db.session() as session:
+            for job_id in list(await session.scalars(ended)):
+                await self._parts.jobs.moves.answered(session, job_id)
+
     async def _move(self, board_id: str) -> None:
         async with self._parts.db.session() as session:
             query = select(BoardRow).where(BoardRow.id == board_id, BoardRow.state == "open")
@@ -134,15 +147,34 @@ class Boards:
             if board is None:
                 return
             members = await _members(session, board.id)
-            changed = await _look(session, members)
+            before = {each.position: each.state for each in members}
+            await _look(session, members)
             if await self._is_given_up(session, board):
                 await self._give_up(session, members)
                 await self._end(session, board, "cancelled", "Its job ended without it.")
                 return
-            move = await _next(session, board, members)
-            await self._do(session, board, members, move)
-            if changed or move.start or move.join:
-                await self._announce(session, board)
+            await self._do(session, board, members, await _next(session, board, members))
+            changed = [each for each in members if each.state != before[each.position]]
+            if changed:
+                await self._tell(session, board, members, changed)
+
+    async def _tell(
+        self,
+        session: AsyncSession,
+        board: BoardRow,
+        members: Sequence[BoardMemberRow],
+        changed: Sequence[BoardMemberRow],
+    ) -> None:
+        """Tell how far the board is: a line of its job's log for each change, and the whole."""
+        if board.state == "open":
+            await self._announce(session, board)
+        if board.job_id is not None:
+            jobs = self._parts.jobs
+            said = [
+                in_words(each) + (f": {each.problem}" if each.problem else "") for each in changed
+            ]
+            await jobs.append_log(board.job_id, *map(hide, said), session=session)
+            await jobs.waits(session, board.job_id, how_far(members))
 
     async def _do(
         self, session: AsyncSession, board: BoardRow, members: list[BoardMemberRow], move: Move
@@ -287,20 +319,17 @@ async def _members(session: AsyncSession, board_id: str) -> list[BoardMemberRow]
     return list(await session.scalars(query.order_by(BoardMemberRow.position)))
 
 
-async def _look(session: AsyncSession, members: Sequence[BoardMemberRow]) -> bool:
-    """Write onto the board how its members' runs are; say whether anything changed."""
-    changed = False
+async def _look(session: AsyncSession, members: Sequence[BoardMemberRow]) -> None:
+    """Write onto the board how its members' runs are."""
     for member in members:
         if member.run_id is None or member.state not in OPEN:
             continue
         run = await session.get(AgentRunRow, member.run_id)
         if run is None:
-            member.state, member.problem, changed = "cancelled", "Its run is gone.", True
+            member.state, member.problem = "cancelled", "Its run is gone."
             continue
-        changed |= member.state != run.state
         for name in ("state", "session_id", "report", "problem", "labels", "seconds", "tokens"):
             setattr(member, name, getattr(run, name))
-    return changed
 
 
 async def _next(session: AsyncSession, board: BoardRow, members: Sequence[BoardMemberRow]) -> Move:

@@ -1,27 +1,40 @@
 """Give a task to several agents, see how far they are, and stop what goes on."""
 
-import asyncio
 from typing import Annotated
 
 from pydantic import Field
 
 from nebula.auth.principal import Surface
-from nebula.errors import Conflict, PermissionDenied
+from nebula.errors import Conflict, PermissionDenied, WaitsFor
 from nebula.policy.selectors import Kind
 from nebula.tool.context import Context
 from nebula.tool.definition import Effect, EffectKind, tool
-from tools.agents.board_schemas import Board, Member, Mode, Stopped
+from tools.agents.board_schemas import Board, Mode, Stopped, how_far
 from tools.agents.boards import MOST_MEMBERS, Asked, Boards
-from tools.agents.joining import OPEN
 from tools.agents.parameters import AgentName
 from tools.agents.stopping import stop_runs_of
 
-_LOOK_SECONDS = 1.0
 _LONGEST_MINUTES = 24 * 60
 
+Task = Annotated[str, Field(min_length=3, max_length=2000, description="What they shall do")]
 Names = Annotated[
     list[AgentName],
     Field(min_length=1, max_length=MOST_MEMBERS, description="Names of agents, in their order"),
+]
+How = Annotated[
+    Mode, Field(description="together, or chain: each gets the reports of those before it")
+]
+Joiner = Annotated[
+    str | None, Field(max_length=60, description="Another agent that joins the reports")
+]
+HowMany = Annotated[
+    int | None, Field(ge=1, le=MOST_MEMBERS, description="How many have to succeed; else all")
+]
+ForAll = Annotated[
+    bool, Field(description="Let all come to an end, even when enough have succeeded")
+]
+Minutes = Annotated[
+    float, Field(gt=0, le=_LONGEST_MINUTES, description="How long the whole may take")
 ]
 
 
@@ -31,7 +44,6 @@ Names = Annotated[
     rest="POST /agents/boards",
     background=True,
     outside=True,
-    timeout=(_LONGEST_MINUTES + 60) * 60,
     selectors={"agents": Kind.WORDS, "join": Kind.WORDS, "task": Kind.WORDS},
     says=[
         "(ask|let) [the] agents {agents} (to|work on) {task}",
@@ -45,24 +57,14 @@ Names = Annotated[
 )
 async def agents_orchestrate(  # noqa: PLR0917 - models pass them by name
     ctx: Context,
-    task: Annotated[str, Field(min_length=3, max_length=2000, description="What they shall do")],
+    task: Task,
     agents: Names,
-    mode: Annotated[
-        Mode, Field(description="together, or chain: each gets the reports of those before it")
-    ] = "together",
-    join: Annotated[
-        str | None, Field(max_length=60, description="Another agent that joins the reports")
-    ] = None,
-    at_least: Annotated[
-        int | None, Field(ge=1, le=MOST_MEMBERS, description="How many have to succeed; else all")
-    ] = None,
+    mode: How = "together",
+    join: Joiner = None,
+    at_least: HowMany = None,
     *,
-    wait: Annotated[
-        bool, Field(description="Let all come to an end, even when enough have succeeded")
-    ] = True,
-    minutes: Annotated[
-        float, Field(gt=0, le=_LONGEST_MINUTES, description="How long the whole may take")
-    ] = 60.0,
+    wait: ForAll = True,
+    minutes: Minutes = 60.0,
 ) -> Board:
     """Give one task to several agents, at once or one after another, and collect their reports.
 
@@ -82,14 +84,10 @@ async def agents_orchestrate(  # noqa: PLR0917 - models pass them by name
         wait=wait,
         minutes=minutes,
     )
-    boards = Boards(ctx.parts)
-    board = await boards.open(ctx.caller, asked)
-    told: dict[str, str] = {}
-    while board.state == "open":
-        await _tell(ctx, board, told)
-        await asyncio.sleep(_LOOK_SECONDS)
-        board = await boards.get(ctx.principal, board.id)
-    await _tell(ctx, board, told)
+    board = await Boards(ctx.parts).open(ctx.caller, asked)
+    if board.state == "open":
+        # The job needs no worker until the board has ended; then it comes here again.
+        raise WaitsFor(board.id, how_far(board.members))
     if board.state != "done":
         # The reports there are stay on the board; the job says that it did not come off.
         raise Conflict(board.outcome, hint=f"Say: show board {board.id}")
@@ -137,18 +135,3 @@ async def agents_stop(
         stopped = await Boards(ctx.parts).cancel(ctx.principal, which)
         return Stopped(runs=stopped, boards=1)
     return Stopped(runs=await stop_runs_of(ctx.parts, ctx.principal, which), boards=0)
-
-
-async def _tell(ctx: Context, board: Board, told: dict[str, str]) -> None:
-    """Tell how far the board is: a line for each that has changed, and the whole as progress."""
-    for member in board.members:
-        if member.state and told.get(member.agent) != member.state:
-            told[member.agent] = member.state
-            problem = f": {member.problem}" if member.problem else ""
-            await ctx.job_log(f"{member.agent} – {member.said}{problem}")
-    ended = sum(member.state not in {*OPEN, ""} for member in board.members)
-    await ctx.progress(None, _how(board.members), step=ended, steps=len(board.members))
-
-
-def _how(members: list[Member]) -> str:
-    return " · ".join(f"{member.agent}: {member.said}" for member in members)

@@ -15,6 +15,7 @@ from nebula.auth.service import Auth
 from nebula.db.engine import Database
 from nebula.errors import InvalidInput, NotFound, PermissionDenied
 from nebula.jobs.job import Job
+from nebula.jobs.models import JobRow
 from nebula.jobs.worker import open_worker
 from nebula.policy.labels import Label
 from nebula.settings import Settings
@@ -251,6 +252,69 @@ async def test_a_board_goes_on_in_other_processes_and_starts_each_once(
         runs = (await use(two, ada, "agents_list_runs")).runs
     assert (job.state, board.state) == ("succeeded", "done")
     assert (DONE, sorted(run.agent for run in runs)) == (["smash hall"], ["ann", "bob"])
+
+
+async def test_boards_that_wait_take_no_worker_and_tell_how_far_they_are(
+    settings: Settings, ada: Caller
+) -> None:
+    def smashes(messages: Sequence[BaseMessage], offered: Sequence[str]) -> AIMessage:
+        if messages[-1].type == "human":
+            return calls(call("lamps_smash", name="hall"))
+        return AIMessage("Smashed.")
+
+    waiting = {"ann": smashes, "bob": smashes, "cid": smashes}
+    policy = by_purpose(**waiting, dot="Fine.")
+    async with (
+        lab(settings, policy, more=TOOLS, unattended=True, pace=PACE) as world,
+        open_worker(world.app, 1, grace_seconds=0.1, pace=QUICK),
+    ):
+        await hire(world, ada, *waiting, "dot")
+        jobs = world.app.parts.jobs
+        handles = [
+            await use(world, ada, "agents_orchestrate", task="Look.", agents=[name])
+            for name in waiting
+        ]
+        for handle in handles:
+            await _until(world, ada, handle.job_id, lambda b: b.members[0].state == "waiting")
+        parked = await jobs.get(handles[0].job_id, ada.principal)
+        other, _ = await given(world, ada, agents=["dot"])
+        [question, *_] = [
+            each
+            for each in await world.app.parts.approvals.list(ada.principal)
+            if each.agent == "ann"
+        ]
+        await world.app.parts.approvals.decide(
+            question.id, decision="approve", by=ada.principal, surface=Surface.CHAT
+        )
+        ended = await jobs.wait(handles[0].job_id, ada.principal, 20)
+        lines = [line.text for line in await jobs.log(ended.id, ada.principal)]
+        await jobs.cancel(handles[1].job_id, ada.principal)
+        given_up = await _until(world, ada, handles[1].job_id, lambda b: b.state != "open")
+        runs = (await use(world, ada, "agents_list_runs")).runs
+    assert (parked.state, parked.worker, str(parked.waits_for)[:4]) == ("queued", None, "brd_")
+    assert parked.waits_because == "ann: waits for your decision"
+    assert (other.state, ended.state, given_up.state) == ("succeeded", "succeeded", "cancelled")
+    assert lines.count("ann – done") == 1
+    assert sorted(run.agent for run in runs) == ["ann", "bob", "cid", "dot"]
+
+
+async def test_a_board_that_ends_before_its_job_waits_lets_it_go_on(
+    settings: Settings, ada: Caller
+) -> None:
+    async with world_of(settings, ada, ann="Fine.") as before:
+        _, board = await given(before, ada, agents=["ann"])
+    async with lab(settings, by_purpose(ann="Fine."), more=TOOLS) as world:
+        jobs = world.app.parts.jobs
+        handle = await use(world, ada, "agents_orchestrate", task="Look.", agents=["ann"])
+        # As if its board had ended in the moment between looking at it and waiting.
+        parked = f"waits_for = '{board.id}', queue_id = NULL, queued_at = NULL"
+        await sql(world, f"UPDATE jobs SET {parked} WHERE id = '{handle.job_id}'")
+        await world.jarvis.unattended.boards()
+        job = await jobs.get(handle.job_id, ada.principal)
+        async with world.app.parts.db.session() as db:
+            queued = await db.get(JobRow, job.id)
+    assert (job.state, job.waits_for) == ("queued", None)
+    assert queued is not None and queued.queue_id is not None
 
 
 async def test_members_do_no_more_than_whoever_asked_may(settings: Settings, ada: Caller) -> None:
