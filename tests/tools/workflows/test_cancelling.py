@@ -83,7 +83,8 @@ async def test_a_second_cancel_stops_the_last_steps_too(flow: Flow) -> None:
     await flow.engine.beat()
     assert (await flow.look(run.id)).state == "running", "the first cancel is no second one"
     await flow.use("workflows_cancel", run=run.id)
-    run = await flow.work(run.id)
+    async with asyncio.timeout(10):  # long before its tool would time out
+        run = await flow.work(run.id)
     assert (run.state, samples.DONE) == ("cancelled", ["hang"])
     assert "last steps were stopped" in run.problem
     assert (await flow.steps(run.id))["finally/hang"].state == "cancelled"
@@ -106,7 +107,8 @@ async def test_the_last_steps_of_a_cancelled_run_have_their_time_and_no_more(flo
     await flow.engine.beat()
     await happened("hang")
     await sql(flow, "UPDATE workflow_runs SET finish_by = clock_timestamp()")
-    run = await flow.work(run.id)
+    async with asyncio.timeout(10):  # long before its tool would time out
+        run = await flow.work(run.id)
     assert (run.state, samples.DONE) == ("cancelled", ["hang"])
 
 
