@@ -97,11 +97,19 @@ def without(targets: set[Target]) -> Callable[[NodeSnapshot], bool]:
     return gone
 
 
-def foreign(node: NodeSnapshot, gpu: int) -> int | None:
-    """Return the bytes of a card that nothing of ours accounts for; None when unknown."""
+def foreign(node: NodeSnapshot, gpu: int, promised: int = 0) -> int | None:
+    """Return the bytes of a card that nothing of ours accounts for; None when unknown.
+
+    `promised` are the bytes of leases on bare memory: what their work holds is counted by them,
+    and only what it holds beyond that is counted here.
+    """
     card = node.gpu(gpu)
     if card is None or card.vram_used is None:
         return None
     ours = sum(r.vram or 0 for r in node.residents if r.gpu == gpu)
-    named = sum(p.vram or 0 for p in card.processes if p.service is None)
-    return max(named, card.vram_used - ours, 0)
+    rest = max(0, card.vram_used - ours)
+    work = [p.vram for p in card.processes if p.task is not None]
+    # Where the driver does not tell what a process holds, the promise stands for it.
+    held = rest if None in work else sum(v for v in work if v is not None)
+    named = sum(p.vram or 0 for p in card.processes if p.foreign)
+    return max(named, rest - min(held, promised))

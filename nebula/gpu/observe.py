@@ -15,7 +15,7 @@ from nebula.gpu.drivers.sdwebui import SdWebUiDriver
 from nebula.gpu.drivers.simulated import SimulatedDriver
 from nebula.gpu.drivers.wire import Wire
 from nebula.gpu.nvml import Nvml
-from nebula.gpu.processes import attribute
+from nebula.gpu.processes import attribute, by_size
 from nebula.gpu.simulated import SimulatedNode
 from nebula.gpu.snapshot import (
     DeviceMemory,
@@ -102,7 +102,7 @@ class Observer:
                 memories[spec.gpu] = holding.memory
         return NodeSnapshot(
             name=node.name,
-            gpus=_complete(node, cards, memories),
+            gpus=by_size(_complete(node, cards, memories), residents),
             residents=residents,
             services=states,
             problem=problem,
@@ -171,6 +171,8 @@ def _complete(
             found[spec.index] = GpuReading(
                 index=spec.index, name=spec.name, vram_total=spec.vram, source="map"
             )
-        elif found[spec.index].name is None and spec.name:
-            found[spec.index] = found[spec.index].model_copy(update={"name": spec.name})
+            continue
+        card = found[spec.index]
+        told = {"name": card.name or spec.name, "vram_total": card.vram_total or spec.vram}
+        found[spec.index] = card.model_copy(update=told)
     return tuple(found[index] for index in sorted(found))

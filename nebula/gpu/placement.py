@@ -218,7 +218,7 @@ class _Card:
 
     def foreign(self) -> tuple[GpuProcess, ...]:
         """Return the programs on the card that are not ours, largest first."""
-        found = [p for p in self.gpu.processes if p.service is None]
+        found = [p for p in self.gpu.processes if p.foreign]
         return tuple(sorted(found, key=lambda p: (-(p.vram or 0), p.pid)))
 
     def own(self, target: Target) -> Resident | None:

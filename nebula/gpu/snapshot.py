@@ -15,12 +15,19 @@ class _Frozen(BaseModel):
 
 
 class GpuProcess(_Frozen):
-    """A process on a card; `service` is None for programs that are not ours (foreign)."""
+    """A process on a card; with neither service nor task it is not ours (foreign)."""
 
     pid: int
     name: str | None = None
     vram: int | None = None
     service: str | None = None
+    task: str | None = None
+    """The task of a machine's agent that it belongs to, when that task has a lease of the card."""
+
+    @property
+    def foreign(self) -> bool:
+        """Say whether nothing of ours stands behind it."""
+        return self.service is None and self.task is None
 
 
 class GpuReading(_Frozen):
@@ -28,8 +35,11 @@ class GpuReading(_Frozen):
 
     index: int
     name: str | None = None
+    uuid: str | None = None
     vram_total: int | None = None
     vram_used: int | None = None
+    unified: bool = False
+    """It has no memory of its own: these are the computer's figures."""
     utilization: float | None = None
     """0..1."""
     temperature: float | None = None

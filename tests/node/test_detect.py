@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse
@@ -26,6 +27,19 @@ def test_nvidia_cards_come_from_nvml_with_processes_and_versions() -> None:
     assert (found[0].driver, found[0].utilization, found[0].power) == ("580.65.06", 0.42, None)
     assert [(p.pid, p.vram) for p in found[0].processes] == [(7, GIB), (9, None)]
     assert found[1].index == 1 and found[1].vram_total is None, "a lost card hides no other"
+
+
+def test_cards_without_memory_of_their_own_slices_and_old_drivers_are_read_too() -> None:
+    computer = psutil.virtual_memory().total
+    cards = [
+        FakeCard(None, processes=[(5, 2), (5, 3), (6, None)], draws={5: None, 6: 4}),
+        FakeCard(80 * GIB, whole=False, slices=((10 * GIB, 3 * GIB),)),
+        FakeCard(80 * GIB, whole=False),
+    ]
+    found, _, _ = nvidia.cards(lambda: FakeNvml(cards, lists="v2"))
+    assert [c.vram_total for c in found] == [computer, 10 * GIB, None]
+    assert found[1].vram_used == 3 * GIB
+    assert [(p.pid, p.vram) for p in found[0].processes] == [(5, 5), (6, 4)]
 
 
 def test_a_machine_without_a_driver_has_no_cards_and_nothing_is_wrong() -> None:

@@ -141,7 +141,7 @@ def _card(node: NodeSnapshot, gpu: GpuReading, services: ServiceMap) -> Card:
         foreign=[
             Foreign(pid=p.pid, name=p.name, vram_gb=gigabytes(p.vram))
             for p in gpu.processes
-            if p.service is None
+            if p.foreign
         ],
     )
 

@@ -101,7 +101,7 @@ class Evicting:
         """Unload, and return the bytes that are somebody else's afterwards, where that is known."""
         hands = self._tools.hands
         node, gpu = place_of(resident.card)
-        others = await self._others(resident.card)
+        others, promised = await self._others(resident.card)
         await hands.driver(resident.service).unload(resident.model)
         last: list[NodeSnapshot] = []
         gone = without({resident.target})
@@ -122,18 +122,18 @@ class Evicting:
 
         def free(seen: NodeSnapshot) -> bool:
             last[:] = [seen]
-            now = foreign(seen, gpu)
+            now = foreign(seen, gpu, promised)
             return now is None or others is None or now <= others + SLACK
 
         if not free(last[0]):
             await hands.until(node, hands.look, free, limit)
-        return foreign(last[0], gpu)
+        return foreign(last[0], gpu, promised)
 
-    async def _others(self, card: str) -> int | None:
-        """Return the bytes that were somebody else's when the card was last looked at."""
+    async def _others(self, card: str) -> tuple[int | None, int]:
+        """Return the bytes that were somebody else's when last seen, and those of bare leases."""
+        ledger = self._tools.ledger
         async with self._tools.db.session() as session:
-            found = await self._tools.ledger.foreign(session, card)
-        return found
+            return await ledger.foreign(session, card), await ledger.promised(session, card)
 
     async def _told(self, resident: ResidentState, reason: str, wish: RequestState | None) -> None:
         node, _ = place_of(resident.card)

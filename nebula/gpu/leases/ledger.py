@@ -130,6 +130,9 @@ _STOPPED: Final = text(
 )
 _FOREIGN: Final = text("UPDATE gpu_cards SET foreign_used = :foreign WHERE id = :card")
 _OTHERS: Final = text("SELECT foreign_used FROM gpu_cards WHERE id = :card")
+_PROMISED: Final = text(
+    "SELECT coalesce(sum(vram), 0) FROM gpu_leases WHERE card = :card AND state <> 'ended'"
+)
 
 
 class Ledger(Placing):
@@ -255,6 +258,10 @@ class Ledger(Placing):
         await self._drop(session, resident, card, "leaving")
         if foreign is not None:
             await session.execute(_FOREIGN, {"card": card, "foreign": foreign})
+
+    async def promised(self, session: AsyncSession, card: str) -> int:
+        """Return the bytes of a card that leases on bare memory hold."""
+        return int((await session.execute(_PROMISED, {"card": card})).scalar_one())
 
     async def foreign(self, session: AsyncSession, card: str) -> int | None:
         """Return the bytes of a card that are somebody else's, as they were last seen."""

@@ -108,7 +108,8 @@ class Reconciler:
             for row in (await session.execute(_HERE, {"card": key})).all()
         ]
         moving = any(r.state != "loaded" or r.changed >= began for r, _ in rows)
-        used = None if moving else foreign(node, gpu.index)
+        bare = await self._ledger.promised(session, key)
+        used = None if moving else foreign(node, gpu.index, bare)
         there = _Card(key, gpu.vram_total or 0, began, self._present(node, gpu, key))
         await self._residents(session, there, rows)
         await self._ledger.count(session, key)

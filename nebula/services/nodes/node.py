@@ -71,6 +71,7 @@ def readings(node: Node, services: ServiceMap) -> tuple[GpuReading, ...]:
     A node that is silent tells nothing of now: its cards are known, their use is not.
     """
     ports = {_port(services.address(s)): s.name for s in services.on(node.name)}
+    leased = {(t.gpu, t.id) for t in node.tasks if t.token is not None}
     return tuple(
         GpuReading(
             index=card.index,
@@ -86,6 +87,7 @@ def readings(node: Node, services: ServiceMap) -> tuple[GpuReading, ...]:
                     name=p.name,
                     vram=p.vram,
                     service=ports.get(p.port) if p.port else None,
+                    task=p.task if (card.index, p.task) in leased else None,
                 )
                 for p in card.processes
             ),
