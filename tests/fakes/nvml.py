@@ -30,6 +30,9 @@ class NVMLError_FunctionNotFound(NVMLError):
     """The driver is older than this call."""
 
 
+Held = Mapping[int, int | None] | Sequence[tuple[int, int | None]]
+
+
 @dataclass
 class FakeCard:
     """One card: bytes in total and used, and what its processes hold.
@@ -41,9 +44,7 @@ class FakeCard:
     total: int | None
     used: int | Callable[[], int] = 0
     name: str = "NVIDIA GeForce RTX 3060"
-    processes: Mapping[int, int | None] | Sequence[tuple[int, int | None]] = field(
-        default_factory=dict
-    )
+    processes: Held | Callable[[], Held] = field(default_factory=dict)
     draws: dict[int, int | None] = field(default_factory=dict)
     broken: bool = False
     slices: tuple[tuple[int, int], ...] = ()
@@ -150,12 +151,9 @@ class FakeNvml:
     def nvmlDeviceGetGraphicsRunningProcesses_v2(self, card: FakeCard) -> list[Any]:
         return self._listed("v2", card.draws)
 
-    def _listed(
-        self,
-        version: str,
-        processes: Mapping[int, int | None] | Sequence[tuple[int, int | None]],
-    ) -> list[Any]:
+    def _listed(self, version: str, processes: Held | Callable[[], Held]) -> list[Any]:
         if version != self.lists:
             raise NVMLError_FunctionNotFound("Function Not Found")
-        listed = processes.items() if isinstance(processes, Mapping) else processes
+        held = processes() if callable(processes) else processes
+        listed = held.items() if isinstance(held, Mapping) else held
         return [SimpleNamespace(pid=p, usedGpuMemory=v) for p, v in listed]

@@ -3,6 +3,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
+from nebula.errors import InvalidInput, NotFound
 from ui.cli.main import app
 
 SMALL = ["gpu", "simulate", "--jobs", "25", "--cards", "12GB"]
@@ -34,3 +35,14 @@ def test_jobs_that_fit_none_of_the_cards_are_named(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["gpu", "simulate", str(saved), "--cards", "8GB"])
     assert result.exit_code == 0, result.output
     assert "jobs never ended" in result.output
+
+
+def test_a_check_of_a_card_that_is_not_there_says_so() -> None:
+    result = CliRunner().invoke(app, ["gpu", "check", "--card", "63", "--json"])
+    assert isinstance(result.exception, NotFound)
+
+
+def test_a_size_to_check_with_needs_its_unit() -> None:
+    result = CliRunner().invoke(app, ["gpu", "check", "--size", "2"])
+    assert isinstance(result.exception, InvalidInput)
+    assert "--size 1GB" in result.exception.hint

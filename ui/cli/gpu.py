@@ -1,4 +1,4 @@
-"""`jarvis gpu`: record what the cards did, and try out what another card would bring."""
+"""`jarvis gpu`: check the cards, record what they did, try out what another one would bring."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="The graphics cards: try out how work is placed.", no_args_is_help=True)
+app = typer.Typer(
+    help="The graphics cards: check them, and try out how work is placed.", no_args_is_help=True
+)
 
 
 class Kind(StrEnum):
@@ -19,7 +21,23 @@ class Kind(StrEnum):
 
 @app.callback()
 def _gpu() -> None:
-    """The graphics cards: try out how work is placed."""
+    """The graphics cards: check them, and try out how work is placed."""
+
+
+@app.command()
+def check(
+    card: Annotated[
+        int | None, typer.Option(min=0, max=63, help="Only this card, by nvidia-smi's number")
+    ] = None,
+    size: Annotated[
+        str, typer.Option(help="How much memory to hold, like 1GB; 2 GB, or what is free")
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output")] = False,
+) -> None:
+    """Hold memory of this machine's NVIDIA cards for a while, and see that all figures follow."""
+    from ui.cli.gpu_check import run
+
+    raise typer.Exit(0 if run(card, size, as_json=as_json) else 1)
 
 
 @app.command()
