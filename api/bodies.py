@@ -5,9 +5,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from api.problems import UnsupportedMediaType, invalid
+from nebula.errors import InvalidInput
 from nebula.tool.arguments import parse
 
 M = TypeVar("M", bound=BaseModel)
@@ -21,8 +22,12 @@ async def raw_json(request: Request) -> bytes:
 
     Raises:
         UnsupportedMediaType: when the body is declared as something else.
+        InvalidInput: when the caller leaves before the end of it.
     """
-    body = await request.body()
+    try:
+        body = await request.body()
+    except ClientDisconnect as error:
+        raise InvalidInput("The request broke off before its end") from error
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if body and not (kind == "application/json" or kind.endswith("+json")):
         raise UnsupportedMediaType(

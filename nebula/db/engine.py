@@ -1,5 +1,6 @@
 """The program's database: sessions that commit on success, errors translated once."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -109,7 +110,8 @@ class Database:
             UpstreamUnavailable: when the database is down; nothing was saved.
             OutcomeUnknown: when it went away in the middle of the commit.
         """
-        async with self._sessions() as session:
+        session = self._sessions()
+        try:
             try:
                 yield session
             except (SQLAlchemyError, DriverError) as error:
@@ -118,6 +120,8 @@ class Database:
                     raise
                 raise seen from error
             await _commit(session)
+        finally:
+            await asyncio.shield(_close(session))
 
     @asynccontextmanager
     async def bare(self, *, writes: bool = True) -> AsyncIterator[Bare]:
@@ -141,6 +145,15 @@ class Database:
             if seen is None:
                 raise
             raise seen from error
+
+
+async def _close(session: AsyncSession) -> None:
+    """Give a session's connection back; one that is lost has nothing left to roll back."""
+    try:
+        await session.close()
+    except SQLAlchemyError as error:
+        if not connection_lost(error):
+            raise
 
 
 async def _commit(session: AsyncSession) -> None:

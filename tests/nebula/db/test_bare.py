@@ -1,6 +1,7 @@
 """Bare connections: what is lent is whole, and a lost one says what may have happened."""
 
 import asyncio
+import contextlib
 import os
 import socket
 
@@ -8,7 +9,7 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
-from nebula.db.bare import Bare
+from nebula.db.bare import Bare, bare_in
 from nebula.db.engine import Database
 from nebula.errors import InvalidInput, NebulaError, OutcomeUnknown, TimedOut, UpstreamUnavailable
 
@@ -23,7 +24,7 @@ async def table(database: Database) -> None:
 
 async def kill(database: Database, pid: int) -> None:
     async with database.session() as session:
-        await session.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+        await session.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
 
 
 def cut(descriptor: int) -> None:
@@ -126,3 +127,26 @@ async def test_a_database_that_is_not_there_says_that_nothing_was_saved() -> Non
         async with database.bare():
             pass
     await database.close()
+
+
+async def test_a_connection_that_breaks_below_a_session_is_told_as_an_outage(
+    database: Database,
+) -> None:
+    """The driver's error does not pass the session, which then finds nothing to roll back."""
+    with pytest.raises(UpstreamUnavailable):
+        async with database.session() as session:
+            db = await bare_in(session)
+            cut(db._connection.fileno())
+            await db.scalar(PID, {})
+    async with database.session() as session:
+        assert await session.scalar(PID), "the next one has a whole connection"
+
+
+async def test_an_error_of_ours_is_told_although_its_connection_broke(database: Database) -> None:
+    with pytest.raises(InvalidInput, match="stop"):
+        async with database.session() as session:
+            db = await bare_in(session)
+            cut(db._connection.fileno())
+            with contextlib.suppress(psycopg.Error):
+                await db.scalar(PID, {})
+            raise InvalidInput("stop")
