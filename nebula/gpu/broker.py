@@ -79,7 +79,7 @@ class Broker:
         spec = self._services.map.node(node)
         if spec is None:
             return None
-        return await self._observer.node(spec, *await self._use())
+        return await self._observer.node(spec, *await self._use(), fresh=True)
 
     async def plan(
         self, service: str, node: str | None = None, *, evict: bool = True

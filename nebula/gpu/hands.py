@@ -44,7 +44,14 @@ class Hands:
     async def look(self, node: str) -> NodeSnapshot | None:
         """Look at a node now, as its cards and services say."""
         spec = self._services().node(node)
-        return None if spec is None else await self._observer.node(spec, {}, frozenset())
+        if spec is None:
+            return None
+        return await self._observer.node(spec, {}, frozenset(), fresh=True)
+
+    def away(self, seen: NodeSnapshot) -> bool:
+        """Say whether a node's figures are missing only because its agent does not answer."""
+        spec = self._services().node(seen.name)
+        return spec is not None and spec.agent and bool(seen.problem)
 
     async def cards(self, node: str) -> tuple[GpuReading, ...]:
         """Read only the cards of a node, without asking its services."""
@@ -97,19 +104,21 @@ def without(targets: set[Target]) -> Callable[[NodeSnapshot], bool]:
     return gone
 
 
-def foreign(node: NodeSnapshot, gpu: int, promised: int = 0) -> int | None:
+def foreign(node: NodeSnapshot, gpu: int, promised: int = 0, *, before: int = 0) -> int | None:
     """Return the bytes of a card that nothing of ours accounts for; None when unknown.
 
     `promised` are the bytes of leases on bare memory: what their work holds is counted by them,
-    and only what it holds beyond that is counted here.
+    and only what it holds beyond that, or what was foreign `before`, is counted here.
     """
     card = node.gpu(gpu)
     if card is None or card.vram_used is None:
         return None
-    ours = sum(r.vram or 0 for r in node.residents if r.gpu == gpu)
-    rest = max(0, card.vram_used - ours)
-    work = [p.vram for p in card.processes if p.task is not None]
-    # Where the driver does not tell what a process holds, the promise stands for it.
-    held = rest if None in work else sum(v for v in work if v is not None)
+    rest = max(0, card.vram_used - sum(r.vram or 0 for r in node.residents if r.gpu == gpu))
     named = sum(p.vram or 0 for p in card.processes if p.foreign)
-    return max(named, rest - min(held, promised))
+    work = [p.vram for p in card.processes if p.task is not None]
+    if card.processes and None not in work:
+        rest -= min(sum(v for v in work if v is not None), promised)
+    elif rest > before:
+        # The driver does not tell what a process holds: the promise stands for what came since.
+        rest = max(before, rest - promised)
+    return max(named, rest)

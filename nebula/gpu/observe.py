@@ -1,19 +1,20 @@
 """Takes the snapshot: NVML, every service's own word, and the map, put together per node."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 import httpx
 
-from nebula.errors import NebulaError
+from nebula.errors import NebulaError, TimedOut, UpstreamUnavailable
 from nebula.gpu.drivers.comfyui import ComfyDriver
 from nebula.gpu.drivers.driver import Driver
 from nebula.gpu.drivers.ollama import OllamaDriver
 from nebula.gpu.drivers.sdwebui import SdWebUiDriver
 from nebula.gpu.drivers.simulated import SimulatedDriver
-from nebula.gpu.drivers.wire import Wire
+from nebula.gpu.drivers.wire import Wire, refused
 from nebula.gpu.nvml import Nvml
 from nebula.gpu.processes import attribute, by_size
 from nebula.gpu.simulated import SimulatedNode
@@ -32,7 +33,12 @@ from nebula.services.map import NodeSpec, ServiceMap, ServiceSpec, Target
 _SECONDS = 5.0
 
 
-Remote = Callable[[str], Awaitable[tuple[GpuReading, ...]]]
+class Remote(Protocol):
+    """Tells the cards of a node with an agent; raises NebulaError."""
+
+    async def __call__(self, name: str, /, *, fresh: bool) -> tuple[GpuReading, ...]:
+        """Return the last figures that the agent told; `fresh` ones are asked for now."""
+        ...
 
 
 class Observer:
@@ -83,13 +89,21 @@ class Observer:
         return GpuSnapshot(at=datetime.now(UTC), nodes=tuple(nodes))
 
     async def node(
-        self, node: NodeSpec, touched: Mapping[Target, datetime], busy: frozenset[Target]
+        self,
+        node: NodeSpec,
+        touched: Mapping[Target, datetime],
+        busy: frozenset[Target],
+        *,
+        fresh: bool = False,
     ) -> NodeSnapshot:
-        """Look at one node: its cards and its services side by side."""
+        """Look at one node: its cards and its services side by side.
+
+        `fresh` has an agent read its cards now: what it told before knows nothing of a change.
+        """
         services = self._map()
         found = [s for s in services.on(node.name) if s.on_gpu]
         (cards, problem), seen = await asyncio.gather(
-            self.cards(node), asyncio.gather(*(self._look(s) for s in found))
+            self.cards(node, fresh=fresh), asyncio.gather(*(self._look(s) for s in found))
         )
         states = tuple(state for state, _ in seen)
         residents = tuple(
@@ -109,13 +123,15 @@ class Observer:
             simulated=node.simulated,
         )
 
-    async def cards(self, node: NodeSpec) -> tuple[tuple[GpuReading, ...], str]:
+    async def cards(
+        self, node: NodeSpec, *, fresh: bool = False
+    ) -> tuple[tuple[GpuReading, ...], str]:
         """Read a node's cards, and say why there are none."""
         if node.simulated:
             return await self._simulated(node).readings(), ""
         if node.agent and self.remote is not None:
             try:
-                return await self.remote(node.name), ""
+                return await self.remote(node.name, fresh=fresh), ""
             except NebulaError as error:
                 return (), str(error)
         if not node.local:
@@ -134,10 +150,12 @@ class Observer:
             async with asyncio.timeout(_SECONDS):
                 holding = await self.driver(service).inspect()
         except NebulaError as error:
-            return state.model_copy(update={"up": False, "reason": str(error)}), Holding()
+            silent = isinstance(error, TimedOut | UpstreamUnavailable) and not refused(error)
+            down = {"up": False, "reason": str(error), "silent": silent}
+            return state.model_copy(update=down), Holding()
         except TimeoutError:
-            reason = f"no answer within {_SECONDS:g} s"
-            return state.model_copy(update={"up": False, "reason": reason}), Holding()
+            down = {"up": False, "reason": f"no answer within {_SECONDS:g} s", "silent": True}
+            return state.model_copy(update=down), Holding()
         return state.model_copy(update={"up": True, "busy": holding.busy}), holding
 
 

@@ -24,6 +24,8 @@ from nebula.services.map import Target
 log = structlog.get_logger(__name__)
 
 _BATCH = 500
+_CARD = "work on the card "
+"""Begins what stands for work without a model, which took the place of one on a card."""
 
 
 class Log(Protocol):
@@ -79,11 +81,8 @@ class OwnModels:
         for target, by in self._away.items():
             if by is None or target.service not in self._services_of("ollama"):
                 continue
-            there = [r for r in rows.residents if r.service == by]
-            working = any(r.busy or rows.leases_on(r.id) for r in there)
-            latest = max((r.last_used or r.changed for r in there), default=0.0)
-            idle = rows.now - latest >= self._leases.tools.settings.comeback_seconds
-            if not working and idle and not any(w.service == by for w in rows.waiting):
+            idle = self._leases.tools.settings.comeback_seconds
+            if _over(rows, by) if by.startswith(_CARD) else _idle(rows, by, idle):
                 found.append(_need(target.service, target.model))
         return found
 
@@ -134,6 +133,22 @@ class OwnModels:
         return {r.target for r in held.residents}
 
 
+def _idle(rows: Rows, service: str, seconds: float) -> bool:
+    """Say whether nobody has used, uses or waits for a service for so long."""
+    there = [r for r in rows.residents if r.service == service]
+    working = any(r.busy or rows.leases_on(r.id) for r in there)
+    latest = max((r.last_used or r.changed for r in there), default=0.0)
+    waited_for = any(w.service == service for w in rows.waiting)
+    return not working and not waited_for and rows.now - latest >= seconds
+
+
+def _over(rows: Rows, by: str) -> bool:
+    """Say whether the work that took a card is over; nothing of it is left that could be used again."""
+    card = by.removeprefix(_CARD)
+    works = any(v.resident is None and v.card == card for v in rows.leases)
+    return not works and not any(w.service is None for w in rows.waiting)
+
+
 def fold(away: dict[Target, str | None], kind: str, data: dict[str, Any]) -> None:
     """Follow one event: who is away, and for which service (None = a person wanted room)."""
     gone = [Target.model_validate(t) for t in data.get("unloaded", [])]
@@ -145,7 +160,7 @@ def fold(away: dict[Target, str | None], kind: str, data: dict[str, Any]) -> Non
         # A model that was unloaded because nobody used it, or for another chat, is not away.
         if data.get("class") in {None, "chat"}:
             return
-        by = str(data["service"])
+        by = str(data["service"] or f"{_CARD}{data.get('card', '')}")
     if kind in {"gpu.switched", "gpu.loaded"}:
         away.pop(Target(service=data["service"], model=data["model"]), None)
         by = str(data["service"])

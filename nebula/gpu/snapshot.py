@@ -49,6 +49,8 @@ class GpuReading(_Frozen):
     processes: tuple[GpuProcess, ...] = ()
     source: FigureSource
     simulated: bool = False
+    age: float = 0.0
+    """Seconds since it was read: agents of nodes tell theirs every other second."""
 
     @property
     def vram_free(self) -> int | None:
@@ -88,6 +90,8 @@ class ServiceState(_Frozen):
     up: bool | None = None
     busy: bool | None = None
     reason: str = ""
+    silent: bool = False
+    """It did not answer, and may hold models all the same; one that refuses is not there."""
     simulated: bool = False
 
 

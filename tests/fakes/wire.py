@@ -28,7 +28,8 @@ class Wire(httpx.AsyncBaseTransport):
         self.requests.append(request)
         transport = self._apps.get(_origin(request.url))
         if transport is None:
-            raise httpx.ConnectError("Connection refused", request=request)
+            refused = ConnectionRefusedError(111, "Connection refused")
+            raise httpx.ConnectError("Connection refused", request=request) from refused
         return await transport.handle_async_request(request)
 
 

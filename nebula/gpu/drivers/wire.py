@@ -82,6 +82,16 @@ class Wire:
         return document
 
 
+def refused(error: BaseException) -> bool:
+    """Say whether nothing listens there: a dead program refuses, a stopped one is silent."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConnectionRefusedError):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
 def _refusal(name: str, answer: httpx.Response) -> NebulaError:
     said = _said(answer)
     detail = f": {said}" if said else ""

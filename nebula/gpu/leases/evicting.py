@@ -109,6 +109,9 @@ class Evicting:
 
         def left(seen: NodeSnapshot) -> bool:
             last[:] = [seen]
+            state = seen.service(resident.service)
+            if state is not None and state.silent:
+                return False
             held = any(r.service == resident.service and r.vram != 0 for r in seen.residents)
             return not held if whole else gone(seen)
 
@@ -122,18 +125,20 @@ class Evicting:
 
         def free(seen: NodeSnapshot) -> bool:
             last[:] = [seen]
-            now = foreign(seen, gpu, promised)
-            return now is None or others is None or now <= others + SLACK
+            now = foreign(seen, gpu, promised, before=others)
+            # Of a card that never tells there is only the service's word.
+            return not hands.away(seen) if now is None else now <= others + SLACK
 
-        if not free(last[0]):
-            await hands.until(node, hands.look, free, limit)
-        return foreign(last[0], gpu, promised)
+        freed = free(last[0]) or await hands.until(node, hands.look, free, limit)
+        now = foreign(last[0], gpu, promised, before=others)
+        # Nobody saw it free: it counts until the card is seen again.
+        return now if freed or now is not None else others + resident.vram
 
-    async def _others(self, card: str) -> tuple[int | None, int]:
+    async def _others(self, card: str) -> tuple[int, int]:
         """Return the bytes that were somebody else's when last seen, and those of bare leases."""
         ledger = self._tools.ledger
         async with self._tools.db.session() as session:
-            return await ledger.foreign(session, card), await ledger.promised(session, card)
+            return await ledger.foreign(session, card) or 0, await ledger.promised(session, card)
 
     async def _told(self, resident: ResidentState, reason: str, wish: RequestState | None) -> None:
         node, _ = place_of(resident.card)
@@ -145,6 +150,7 @@ class Evicting:
                 "model": wish.model if wish else None,
                 "class": wish.klass if wish else None,
                 "node": node,
+                "card": resident.card,
                 "why": [reason],
             },
         )

@@ -112,6 +112,19 @@ _GONE: Final = text(
     "DELETE FROM gpu_residents WHERE id = :id AND state = :state "
     "AND (CAST(:loader AS text) IS NULL OR loader = :loader) RETURNING card"
 )
+_LEFT_ALONE: Final = text(
+    "UPDATE gpu_residents SET loader = NULL WHERE id = :id AND state = 'loading' "
+    "AND loader = :loader"
+)
+_TAKE_OVER: Final = text(
+    """
+    UPDATE gpu_residents SET loader = :lease, changed_at = clock_timestamp()
+    WHERE id = :id AND state = 'loading' AND model IS NOT DISTINCT FROM :model
+        AND NOT EXISTS (SELECT FROM gpu_leases WHERE id = loader AND state <> 'lost'
+            AND state <> 'ended')
+    RETURNING id
+    """
+)
 _STOPPED: Final = text(
     f"""
     WITH told AS (
@@ -283,11 +296,22 @@ class Ledger(Placing):
         await self.notify(session, f"loaded {resident}")
         return True
 
+    async def take_over(self, session: AsyncSession, lease: LeaseState) -> bool:
+        """Make a lease that waits for its model the one that loads it, when no other does."""
+        values = {"id": lease.resident, "model": lease.model, "lease": lease.id}
+        return (await session.execute(_TAKE_OVER, values)).one_or_none() is not None
+
     async def not_loaded(
-        self, session: AsyncSession, resident: str, card: str, loader: str
+        self, session: AsyncSession, resident: str, card: str, loader: str, *, over: bool = True
     ) -> None:
-        """Drop a model whose load failed, unless somebody else loads it by now."""
-        await self._drop(session, resident, card, "loading", loader)
+        """Drop a model whose load failed, unless somebody else loads it by now.
+
+        One that may still be loading (not `over`) is counted until the card is looked at.
+        """
+        if over:
+            await self._drop(session, resident, card, "loading", loader)
+        else:
+            await session.execute(_LEFT_ALONE, {"id": resident, "loader": loader})
 
     async def _drop(
         self, session: AsyncSession, resident: str, card: str, state: str, loader: str | None = None

@@ -65,6 +65,10 @@ class _Card:
     id: str
     total: int
     began: float
+    read: float
+    """When the card's own figures are from; what changed later may hold memory they do not show."""
+    silent: frozenset[str]
+    """Services that did not answer: they may hold what they held."""
     present: dict[str, Resident]
 
 
@@ -107,11 +111,29 @@ class Reconciler:
             (filled(ResidentState, row[:-1]), int(row[-1]))
             for row in (await session.execute(_HERE, {"card": key})).all()
         ]
-        moving = any(r.state != "loaded" or r.changed >= began for r, _ in rows)
+        present = self._present(node, gpu, key)
+        before = await self._ledger.foreign(session, key) or 0
         bare = await self._ledger.promised(session, key)
-        used = None if moving else foreign(node, gpu.index, bare)
-        there = _Card(key, gpu.vram_total or 0, began, self._present(node, gpu, key))
-        await self._residents(session, there, rows)
+        used = foreign(node, gpu.index, bare, before=before)
+        there = _Card(
+            key,
+            gpu.vram_total or 0,
+            began,
+            began if gpu.vram_used is None else began - gpu.age,
+            frozenset(s.name for s in node.services if s.silent),
+            present,
+        )
+        dropped = await self._residents(session, there, rows)
+        if used is not None:
+            used = max(0, used - sum(r.vram for r, _ in rows if r.service in there.silent))
+        if any(r.state != "loaded" or r.changed >= there.read for r, _ in rows):
+            # What moves is counted by its row. What was dropped may still be on the card.
+            out = {*present, *dropped}
+            moving = sum(
+                r.vram for r, _ in rows if r.id not in out and r.service not in there.silent
+            )
+            least = 0 if used is None else used - moving
+            used = max(before, least) if dropped else None
         await self._ledger.count(session, key)
         kept = spec.reserve if spec else 0
         more = {"kept": kept, "foreign": used, "utilization": gpu.utilization}
@@ -127,23 +149,29 @@ class Reconciler:
 
     async def _residents(
         self, session: AsyncSession, seen: _Card, rows: Sequence[tuple[ResidentState, int]]
-    ) -> None:
+    ) -> set[str]:
+        """Bring a card's models to what was seen, and return those that were dropped."""
         card, room, present = seen.id, seen.total, dict(seen.present)
+        dropped: set[str] = set()
         for row, users in rows:
             found = present.pop(row.id, None)
+            kept = row.service in seen.silent or row.changed >= seen.read
+            unused = users == 0 or (row.loader is None and row.state == "loading")
             if row.state == "leaving" or row.changed >= seen.began:
                 room -= row.vram
             elif found is not None:
                 room -= await self._still(session, row, users, found, room)
-            elif users == 0 or (row.loader is None and row.state == "loading"):
+            elif unused and not kept:
                 await session.execute(_DELETE, {"id": row.id})
+                dropped.add(row.id)
                 if row.state == "loaded":
                     said = f"{row.label} is no longer on {card}: {row.service} dropped it by itself"
                     await self._ledger.decided(session, "drop", row.label, said, card=card)
             else:
-                room -= row.vram  # somebody works with it, or loads it
+                room -= row.vram  # somebody works with it, or loads it, or nobody knows
         for key, found in present.items():
             room -= await self._adopt(session, card, key, found, room)
+        return dropped
 
     async def _still(
         self,

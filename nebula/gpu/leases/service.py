@@ -13,7 +13,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from nebula.auth.principal import Principal, ProgressSink
 from nebula.db.bare import Bare, bare_in
-from nebula.errors import Conflict, NebulaError, NotFound, PermissionDenied, UpstreamUnavailable
+from nebula.errors import (
+    Conflict,
+    NebulaError,
+    NotFound,
+    PermissionDenied,
+    TimedOut,
+    UpstreamUnavailable,
+)
+from nebula.gpu.drivers.wire import refused
 from nebula.gpu.leases.history import History
 from nebula.gpu.leases.keeper import Keeper
 from nebula.gpu.leases.lease import Lease
@@ -326,7 +334,13 @@ class Leases:
                     return await self._load(held, seat, progress) if load else None
                 if not load and seat.state == "loading":
                     return None
+                if seat.state == "loading" and await self._takes_over(held):
+                    return await self._load(held, seat, progress)
                 await wait(changed, _LOOK_AGAIN)
+
+    async def _takes_over(self, held: LeaseState) -> bool:
+        async with self.tools.db.session() as session:
+            return await self.tools.ledger.take_over(session, held)
 
     async def _load(
         self, held: LeaseState, seat: ResidentState, progress: ProgressSink | None
@@ -337,9 +351,13 @@ class Leases:
         begun = time.monotonic()
         try:
             await self.tools.hands.load(seat.target)
-        except NebulaError:
+        except NebulaError as error:
+            # Who fell silent may be loading all the same; the next look tells.
+            silent = isinstance(error, UpstreamUnavailable | TimedOut) and not refused(error)
             async with self.tools.db.session() as session:
-                await self.tools.ledger.not_loaded(session, seat.id, seat.card, held.id)
+                await self.tools.ledger.not_loaded(
+                    session, seat.id, seat.card, held.id, over=not silent
+                )
             raise
         await self._arrived(held)
         return time.monotonic() - begun

@@ -72,7 +72,7 @@ class NodeClient:
 
     async def metrics(self) -> Metrics:
         """Return how busy it is right now."""
-        return self._read(Metrics, await self._ask("GET", "/v1/metrics"))
+        return self._read(Metrics, await self._ask("GET", "/v1/metrics", seconds=5.0))
 
     async def commands(self) -> tuple[CommandInfo, ...]:
         """Return what its owner allows to be run."""

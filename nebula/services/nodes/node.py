@@ -19,6 +19,8 @@ from node.protocol import (
 
 LATE_SECONDS = 5.0
 OFFLINE_SECONDS = 15.0
+_GATHERED_SECONDS = 1.0
+"""How much older than its heartbeat a figure may be."""
 
 HARDWARE: TypeAdapter[Hardware] = TypeAdapter(Hardware)
 FOUND: TypeAdapter[tuple[FoundService, ...]] = TypeAdapter(tuple[FoundService, ...])
@@ -92,6 +94,7 @@ def readings(node: Node, services: ServiceMap) -> tuple[GpuReading, ...]:
                 for p in card.processes
             ),
             source="node",
+            age=(node.silent_seconds or 0.0) + _GATHERED_SECONDS,
         )
         if node.health is not NodeHealth.OFFLINE
         else GpuReading(index=card.index, name=card.name, vram_total=card.vram_total, source="node")

@@ -254,9 +254,20 @@ class NodeRegistry:
         """Say whether a machine was heard lately; raises NotFound for one that never joined."""
         return health_of((await self._found(name))[1])
 
-    async def readings(self, name: str) -> tuple[GpuReading, ...]:
-        """Return the cards of a machine by its agent's word; raises NotFound."""
-        return readings_of(await self.get(name), self._services.map)
+    async def readings(self, name: str, *, fresh: bool = False) -> tuple[GpuReading, ...]:
+        """Return the cards of a machine by its agent's last word, or by its word right now.
+
+        Raises:
+            NotFound: when none of that name joined.
+            UpstreamUnavailable, TimedOut: when it was to be asked, and does not answer.
+        """
+        node = await self.get(name)
+        if not fresh:
+            return readings_of(node, self._services.map)
+        metrics = await (await self.client(name)).metrics()
+        now = node.model_copy(update={"metrics": metrics, "health": NodeHealth.ONLINE})
+        found = readings_of(now, self._services.map)
+        return tuple(card.model_copy(update={"age": 0.0}) for card in found)
 
     async def client(self, name: str) -> NodeClient:
         """Return what speaks to a machine's agent; raises NotFound."""
