@@ -4,9 +4,12 @@
     python -m benchmarks chaos --link    # root: one machine behind a link that is cut and mended
 
 Real processes on loopback: PostgreSQL, Valkey, a server with workers, two more workers, and two
-agents with two simulated cards each. People ask for GPU work of four classes, under keys and not,
-and cancel some. When the monkey rests, everything gets time to end; then the checker reads the
-programs' own clocks, the agents' journals and the tables. The goal is no violation.
+agents with two simulated cards each, one of which a server of models shares with other work. People
+ask for GPU work of four classes, under keys and not, for training that yields, and for models'
+answers, and cancel some. When the monkey rests, everything gets time to end; then models must still
+be unloaded when they are idle and come back when they were pushed out, and the checker reads the
+programs' own clocks, the agents' and the model servers' journals and the tables. The goal is no
+violation.
 """
 
 import argparse
@@ -18,11 +21,12 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psycopg
 
+from benchmarks.chaos import calm
 from benchmarks.chaos.checker import RULES, check
 from benchmarks.chaos.evidence import Evidence
 from benchmarks.chaos.lab import Lab, open_lab
@@ -47,6 +51,8 @@ class Outcome:
     drained: float
     unanswered: int
     """Wishes that nobody was promised a job for, however often they asked."""
+    chats: Counter[str]
+    """How the chats ended."""
 
     @property
     def violations(self) -> list[str]:
@@ -64,24 +70,34 @@ async def rage(
     jobs: int,
     pause: float,
     there: Namespace | None = None,
+    probe: bool = True,
 ) -> Outcome:
-    """Run it all once in a folder."""
+    """Run it all once in a folder; `probe` asks whether all works afterwards."""
     async with open_lab(home, there) as lab:
         monkey, people = Monkey(lab, seed, pause=pause), People(lab)
-        asking = [asyncio.create_task(people.ask(w)) for w in wishes(seed, jobs, seconds)]
+        wanted = wishes(seed, jobs, seconds, list(lab.holders.values()))
+        asking = [asyncio.create_task(people.ask(w)) for w in wanted]
         try:
             await monkey.rage(seconds)
             began = time.monotonic()
             await _rest(lab, asking)
+            drained = time.monotonic() - began
+            pending = sum(not task.done() for task in asking)
+            agreed = await calm.agree(lab)
+            wrong = await calm.probe(lab, people) if probe else []
         finally:
             (home / "faults.log").write_text("\n".join(monkey.log) + "\n")
             for task in asking:
                 task.cancel()
             await asyncio.gather(*asking, return_exceptions=True)
-        drained = time.monotonic() - began
-        seen = lab.evidence(people.acknowledged)
-    unanswered = jobs - len(people.acknowledged)
-    return Outcome(monkey.faults, seen, people.answers, drained, unanswered)
+        seen = replace(
+            lab.evidence(people.acknowledged),
+            residents=agreed.residents,
+            held=agreed.held,
+            afterwards=wrong,
+        )
+        seen = replace(seen, broken=[*seen.broken, *people.broken])
+    return Outcome(monkey.faults, seen, people.answers, drained, pending, people.chats)
 
 
 async def _rest(lab: Lab, asking: "list[asyncio.Task[None]]") -> None:
@@ -112,6 +128,9 @@ def report(outcome: Outcome) -> str:
         *([name, f"{n}"] for name, n in sorted(states.items())),
         ["programs begun on a card", f"{len(seen.runs)}"],
         ["of those broken off", f"{broke}"],
+        ["stays of models on a card", f"{len(seen.models.stays)}"],
+        ["models unloaded by us", f"{len(seen.models.unloads)}"],
+        *([f"chat, {said}", f"{n}"] for said, n in sorted(outcome.chats.items())),
         ["leases", f"{len(seen.leases)}"],
         ["asked and not answered", f"{outcome.unanswered}"],
         ["seconds until all had ended", f"{outcome.drained:.0f}"],

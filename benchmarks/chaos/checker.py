@@ -14,8 +14,9 @@ _ROUNDED = 0.002
 
 
 def over_commits(seen: Evidence) -> Iterator[str]:
-    """Yield where programs that lived at once had more than their card."""
+    """Yield where programs and models that were there at once had more than their card."""
     lives = [(r.card, r.began, r.last, r.vram) for r in seen.runs]
+    lives += [(s.card, s.began, s.ended, s.size) for s in seen.models.stays]
     yield from _sums(seen, lives, "by the programs' own clocks")
 
 
@@ -72,10 +73,10 @@ def _goes_on(job: JobLife, at: int) -> bool:
 
 def effects(seen: Evidence) -> Iterator[str]:
     """Yield effects that took place too often, or not although somebody was told that they did."""
-    counted = Counter(seen.effects)
+    counted = Counter([*seen.effects, *seen.models.answered])
     for job in seen.jobs:
         count = counted.pop(job.id, 0)
-        if count > 1:
+        if count > 1 and job.kind != "idempotent":
             yield f"{job.id} ({job.kind}) took effect {count} times"
         if job.state == "succeeded" and count == 0:
             yield f"{job.id} ({job.kind}) succeeded without its effect"
@@ -146,6 +147,63 @@ def left(seen: Evidence) -> Iterator[str]:
     yield from (f"{name} lives" for name in seen.survivors)
 
 
+def undecided(seen: Evidence) -> Iterator[str]:
+    """Yield models that were unloaded without a decision since they had been loaded."""
+    for gone in seen.models.unloads:
+        said = (d for d in seen.evictions if (d.card, d.label) == (gone.card, gone.model))
+        if not any(gone.loaded <= d.at <= gone.at + _ROUNDED for d in said):
+            yield f"{gone.model} of {gone.service} was unloaded at {gone.at:.3f}, decided by nobody"
+
+
+def unloaded_in_use(seen: Evidence) -> Iterator[str]:
+    """Yield models that were unloaded while somebody held a lease on them."""
+    for gone in seen.models.unloads:
+        for lease in seen.leases:
+            same = (lease.card, lease.service, lease.model) == (gone.card, gone.service, gone.model)
+            if same and lease.created < gone.at < (lease.ended or gone.at + 1):
+                yield (
+                    f"{gone.model} of {gone.service} was unloaded at {gone.at:.3f} under the lease "
+                    f"{lease.token}"
+                )
+
+
+def unserved(seen: Evidence) -> Iterator[str]:
+    """Yield requests under a lease whose model was not there, because we had never loaded it."""
+    leases = {v.id: v for v in seen.leases}
+    for asked in seen.models.asked:
+        lease = leases.get(asked.lease or "")
+        if lease is None or asked.found or not asked.taken:
+            continue
+        if lease.ended is None or lease.ended > asked.at:
+            yield (
+                f"{asked.job} asked {asked.service} for {asked.model} at {asked.at:.3f} under the "
+                f"lease {lease.token}, and it was not loaded"
+            )
+
+
+def phantoms(seen: Evidence) -> Iterator[str]:
+    """Yield where the table of models and the servers' own word differ when all is over."""
+    for (service, model), state in seen.residents.items():
+        if state != "loaded":
+            yield f"{model} of {service} is {state} for ever"
+    for service, said in seen.held.items():
+        known = {model for name, model in seen.residents if name == service}
+        if said is None:
+            yield f"{service} does not answer"
+        elif said != known:
+            yield f"{service} holds {sorted(said)}, and the table says {sorted(known)}"
+
+
+def broken(seen: Evidence) -> Iterator[str]:
+    """Yield answers that tell nobody what is wrong."""
+    yield from seen.broken
+
+
+def afterwards(seen: Evidence) -> Iterator[str]:
+    """Yield what no longer works."""
+    yield from seen.afterwards
+
+
 def journals(seen: Evidence) -> Iterator[str]:
     """Yield tasks whose journal does not tell of exactly one end."""
     for task in seen.tasks:
@@ -164,6 +222,12 @@ RULES: dict[str, Callable[[Evidence], Iterator[str]]] = {
     "no job lost": lost,
     "nothing left at the end": left,
     "one end per task in the journals": journals,
+    "a model is unloaded by decision": undecided,
+    "no model is unloaded under a lease": unloaded_in_use,
+    "a lease's model is there": unserved,
+    "table and servers agree at the end": phantoms,
+    "errors say what is wrong": broken,
+    "all works afterwards": afterwards,
 }
 
 

@@ -25,6 +25,7 @@ def main(out: Path, kind: str, key: str, seconds: float, stubborn: float) -> Non
     about |= {"node": Path.cwd().parents[1].name, "pid": os.getpid(), "kind": kind}
     run = out / "runs" / f"{task['task_id']}-{os.getpid()}.json"
     run.write_text(json.dumps({**about, "began": began}))
+    hold(out / "cards" / f"{about['node']}-{about['gpu']}", int(task["vram"]))
     done = False
     with run.with_suffix(".tick").open("wb", buffering=0) as tick:
         while (now := time.time()) < began + seconds:
@@ -37,6 +38,13 @@ def main(out: Path, kind: str, key: str, seconds: float, stubborn: float) -> Non
             time.sleep(_TICK_SECONDS)
         os.pwrite(tick.fileno(), f"{time.time():.4f}".encode(), 0)
     run.with_suffix(".done").touch()
+
+
+def hold(card: Path, size: int) -> None:
+    """Take memory of the pretended card, for as long as this process lives."""
+    draft = card / f"{os.getpid()}.draft"
+    draft.write_text(str(size))
+    draft.replace(card / str(os.getpid()))
 
 
 def take_effect(out: Path, kind: str, key: str, about: dict[str, object]) -> None:

@@ -50,6 +50,66 @@ class LeaseLife:
     state: str
     created: float
     ended: float | None
+    id: str = ""
+    service: str | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class Stay:
+    """One stay of a model on a card, by its server's own word: also while it loads and leaves."""
+
+    service: str
+    card: str
+    model: str
+    size: int
+    began: float
+    ended: float
+
+
+@dataclass(frozen=True)
+class Unload:
+    """A model that its server was asked to drop, and when it had been loaded."""
+
+    service: str
+    card: str
+    model: str
+    at: float
+    loaded: float
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request for an answer, and whether its server had the model when it came."""
+
+    service: str
+    model: str
+    at: float
+    lease: str | None
+    job: str | None
+    found: bool
+    taken: bool = False
+    """It was not there because we had it unloaded; what a server loses by itself, it loads again."""
+
+
+@dataclass(frozen=True)
+class Models:
+    """What the servers of models did."""
+
+    stays: Sequence[Stay] = ()
+    unloads: Sequence[Unload] = ()
+    asked: Sequence[Asked] = ()
+    answered: Sequence[str] = ()
+    """The jobs that got their whole answer."""
+
+
+@dataclass(frozen=True)
+class Decided:
+    """One decision to unload a model."""
+
+    card: str | None
+    label: str
+    at: float
 
 
 @dataclass(frozen=True)
@@ -85,6 +145,16 @@ class Evidence:
     """Wishes that wait or are placed at the end."""
     survivors: Sequence[str] = ()
     """Programs that live at the end."""
+    models: Models = Models()
+    evictions: Sequence[Decided] = ()
+    residents: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """The state of each model in the table at the end, by service and model."""
+    held: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
+    """What each server said at the same time that it holds; None when it did not answer."""
+    broken: Sequence[str] = ()
+    """Answers and jobs' errors that tell a person nothing."""
+    afterwards: Sequence[str] = ()
+    """What no longer worked when the storm was over."""
 
 
 def read_runs(out: Path) -> list[Run]:
@@ -111,6 +181,88 @@ def read_runs(out: Path) -> list[Run]:
             )
         )
     return found
+
+
+def read_models(out: Path) -> Models:
+    """Read what the servers of models said of themselves."""
+    stays: list[Stay] = []
+    unloads: list[Unload] = []
+    asked: list[Asked] = []
+    answered: list[str] = []
+    fates: dict[str, dict[str, str]] = defaultdict(dict)
+    journals = [
+        (file, [json.loads(line) for line in file.read_text().splitlines()])
+        for file in (out / "models").glob("*.jsonl")
+    ]
+    for file, lines in sorted(journals, key=lambda journal: float(journal[1][0]["at"])):
+        service = lines[0]["service"]
+        about = _Life(service, lines[0]["card"], fates[service])
+        for line in lines:
+            about.take(line)
+        tick = file.with_suffix(".tick")
+        words = tick.read_text() if tick.exists() else ""
+        about.end(max(float(words or 0), lines[-1]["at"]))
+        stays += about.stays
+        unloads += about.unloads
+        asked += about.asked
+        answered += about.answered
+    return Models(stays, unloads, asked, answered)
+
+
+class _Life:
+    """One life of a server of models, read line by line."""
+
+    def __init__(self, service: str, card: str, fate: dict[str, str]) -> None:
+        """Take whose life it is, and what became of its models in earlier ones."""
+        self.service = service
+        self.card = "/".join(card.rsplit("-", 1))
+        self.stays: list[Stay] = []
+        self.unloads: list[Unload] = []
+        self.asked: list[Asked] = []
+        self.answered: list[str] = []
+        self._up = 0.0
+        self._there: dict[str, tuple[float, int]] = {}
+        self._loaded: dict[str, float] = {}
+        self._fate = fate
+
+    def take(self, line: Mapping[str, Any]) -> None:
+        """Take in what it says next."""
+        at, model = line["at"], line.get("model", "")
+        match line["event"]:
+            case "up":
+                self._up = at
+            case "loading":
+                self._there[model] = (at, line["size"])
+            case "loaded":
+                self._loaded[model] = at
+                self._fate.pop(model, None)
+            case "failed" | "left" | "dropped":
+                self._gone(model, at)
+                self._fate[model] = line["event"]
+            case "unload":
+                self.unloads.append(
+                    Unload(self.service, self.card, model, at, self._loaded.get(model, self._up))
+                )
+            case "asked":
+                taken = self._fate.get(model, "left") == "left"
+                self.asked.append(
+                    Asked(
+                        self.service, model, at, line["lease"], line["job"], line["found"], taken
+                    )
+                )  # fmt: skip
+            case "answered" if line["job"] is not None:
+                self.answered.append(line["job"])
+
+    def end(self, at: float) -> None:
+        """Let everything go that it held when it was last heard of."""
+        for model in list(self._there):
+            self._gone(model, at)
+            self._fate[model] = "died"
+
+    def _gone(self, model: str, at: float) -> None:
+        if model in self._there:
+            began, size = self._there.pop(model)
+            self.stays.append(Stay(self.service, self.card, model, size, began, at))
 
 
 def read_effects(out: Path) -> list[str]:
@@ -160,7 +312,15 @@ _JOBS = """
 """
 _LEASES = """
     SELECT card, token, job_id AS job, state, extract(epoch FROM created_at)::float8 AS created,
-        extract(epoch FROM ended_at)::float8 AS ended FROM gpu_leases
+        extract(epoch FROM ended_at)::float8 AS ended, id, service, model FROM gpu_leases
+"""
+_EVICTIONS = """
+    SELECT card, label, extract(epoch FROM at)::float8 AS at FROM gpu_decisions
+    WHERE kind = 'evict'
+"""
+_BROKEN = """
+    SELECT tool || ' ' || id || ': ' || (error->>'message') AS said FROM jobs
+    WHERE error->>'code' = 'internal_error'
 """
 _CARDS = "SELECT id, capacity - kept AS capacity, reserved FROM gpu_cards"
 _WISHES = "SELECT count(*) AS n FROM gpu_requests WHERE state IN ('waiting', 'placed')"
@@ -178,4 +338,6 @@ def read_tables(url: str) -> dict[str, Any]:
             "leases": [LeaseLife(**row) for row in db.execute(_LEASES)],
             "jobs": [JobLife(**{**row, "told": tuple(row["told"])}) for row in db.execute(_JOBS)],
             "wishes": wishes["n"],
+            "evictions": [Decided(**row) for row in db.execute(_EVICTIONS)],
+            "broken": [row["said"] for row in db.execute(_BROKEN)],
         }

@@ -15,8 +15,9 @@ import httpx
 import psutil
 import psycopg
 
-from benchmarks.chaos import effect, evidence
+from benchmarks.chaos import effect, evidence, model_server
 from benchmarks.chaos.evidence import Evidence
+from benchmarks.chaos.models import Holder, map_of
 from benchmarks.chaos.tools import COMMAND
 from benchmarks.node_link import HERE, THERE, FarAgent, Namespace, ip
 from nebula.app import App, open_app
@@ -33,6 +34,8 @@ from tests.node.agent import AgentProcess, free_port
 LEASE_SECONDS = 8.0
 GRACE_SECONDS = 2.0
 CARDS = {"one": (8 * GIB, 8 * GIB), "two": (8 * GIB, 12 * GIB)}
+HOLDERS = {"one": 0, "two": 1}
+"""The card of each machine on which its server holds models."""
 FAR = "two"
 """The machine behind the link, where there is one."""
 OWNERS = ("ada", "bob", "eve")
@@ -77,6 +80,7 @@ class Agent(Program):
         """Take the process behind it."""
         super().__init__(f"agent {agent.name}", (), {}, Path())
         self.agent = agent
+        self.holder_busy = asyncio.Lock()
 
     async def start(self) -> None:
         """Start it; when the machine is too busy for it to answer in time, start it again."""
@@ -88,6 +92,14 @@ class Agent(Program):
             else:
                 self.process = self.agent.process
                 return
+
+    def holder(self) -> psutil.Process | None:
+        """Return its server of models, when that runs."""
+        for line in reversed(self.agent.journal("service_started", "service_ended")):
+            with contextlib.suppress(psutil.Error):
+                running = line["event"] == "service_started"
+                return psutil.Process(line["pid"]) if running else None
+        return None
 
     def wardens(self) -> list[psutil.Process]:
         """Return the processes that stand beside its programs."""
@@ -118,6 +130,9 @@ class Lab:
         self.port = free_port()
         self.owners: dict[str, tuple[Principal, httpx.AsyncClient]] = {}
         self.agents: dict[str, Agent] = {}
+        self.holders = {
+            name: Holder(node=name, gpu=gpu, port=free_port()) for name, gpu in HOLDERS.items()
+        }
         self._env = {
             **{k: v for k, v in os.environ.items() if k in {"PATH", "HOME", "LANG", "TMPDIR"}},
             "PYTHONPATH": str(checkout()),
@@ -126,7 +141,7 @@ class Lab:
             "OPENBLAS_NUM_THREADS": "1",
             "DATABASE_URL": database.url,
             "REDIS_URL": f"unix://{home}/valkey.sock",
-            "OLLAMA_HOST": "http://127.0.0.1:1",
+            "OLLAMA_HOST": f"http://127.0.0.1:{self.holders['one'].port}",
             "JARVIS_HOME": str(home),
             "JARVIS_SERVICE_MAP": str(home / "service-map.yml"),
             "JARVIS_HOST": self.host,
@@ -136,6 +151,7 @@ class Lab:
             "JARVIS_GPU_LEASE_SECONDS": f"{LEASE_SECONDS:g}",
             "JARVIS_GPU_GRACE_SECONDS": f"{GRACE_SECONDS:g}",
             "JARVIS_GPU_PICKUP_SECONDS": "15",
+            "JARVIS_GPU_COMEBACK_SECONDS": "3",
             "JARVIS_GPU_OBSERVE_SECONDS": "1",
             "JARVIS_GPU_IDLE_OBSERVE_SECONDS": "3",
         }
@@ -164,6 +180,7 @@ class Lab:
         """Start everything, and wait until the cards are there."""
         (self.out / "runs").mkdir(parents=True)
         (self.out / "keys").mkdir()
+        (self.out / "models").mkdir()
         await self.cache.start()
         await self.server.start()
         for name in OWNERS:
@@ -177,6 +194,9 @@ class Lab:
             self.owners[name] = (who, http)
         await self._served()
         await asyncio.gather(*(self._join(name, cards) for name, cards in CARDS.items()))
+        services = self.home / "service-map.d" / "models.yml"
+        services.write_text(json.dumps(map_of(self.holders.values())))
+        await asyncio.gather(*(self._holds(holder) for holder in self.holders.values()))
         for worker in self.workers:
             await worker.start()
 
@@ -196,15 +216,49 @@ class Lab:
         if self.there is not None and name == FAR:
             bind, agent = THERE, FarAgent(self.home / name, self.there)
             agent.control, agent.name = self.url, name
-        fitted = [{"total": total, "used": 0} for total in cards]
+        folders = [self.out / "cards" / f"{name}-{index}" for index in range(len(cards))]
+        for folder in folders:
+            folder.mkdir(parents=True)
+        fitted = [
+            {"total": total, "held": str(folder)}
+            for total, folder in zip(cards, folders, strict=True)
+        ]
         (agent.home / "cards.json").write_text(json.dumps(fitted))
         argv = [sys.executable, "-S", "-E", effect.__file__, str(self.out)]
-        agent.allow(**{COMMAND: {"argv": argv, "gpu": True, "extra_args": True}})
+        agent.configure(
+            commands={COMMAND: {"argv": argv, "gpu": True, "extra_args": True}},
+            services={"models": self.holders[name].entry(self.out, bind)},
+        )
         token = await self.app.parts.nodes.create_token("chaos")
         code, said = await agent.join(token.token, "--bind", bind)
         assert code == 0, said
         self.agents[name] = Agent(agent)
         await self.agents[name].start()
+
+    def address(self, holder: Holder) -> str:
+        """Return where a server of models answers."""
+        bind = THERE if self.there is not None and holder.node == FAR else "127.0.0.1"
+        return f"http://{bind}:{holder.port}"
+
+    async def holding(self, holder: Holder) -> frozenset[str] | None:
+        """Return the models that a server says it holds; None when it does not answer."""
+        with contextlib.suppress(httpx.HTTPError):
+            async with httpx.AsyncClient(trust_env=False, timeout=2) as http:
+                answer = await http.get(f"{self.address(holder)}/api/ps")
+            models = answer.json()["models"]
+            return frozenset(m["name"].removesuffix(":latest") for m in models)
+        return None
+
+    async def _holds(self, holder: Holder) -> None:
+        while await self.holding(holder) is None:
+            await asyncio.sleep(0.2)
+
+    async def residents(self) -> dict[tuple[str, str], str]:
+        """Return the state of each model in the table, by service and model."""
+        query = b"SELECT service, coalesce(model, ''), state FROM gpu_residents"
+        async with await psycopg.AsyncConnection.connect(self.database.url) as db:
+            rows = await (await db.execute(query)).fetchall()
+        return {(service, model): state for service, model, state in rows}
 
     def link(self, state: str) -> None:
         """Cut the link to the far machine (`down`), or mend it (`up`)."""
@@ -225,12 +279,12 @@ class Lab:
         assert row is not None
         return int(row[0])
 
-    def survivors(self) -> list[str]:
-        """Return the programs of agents that live."""
+    def survivors(self, program: str = effect.__file__) -> list[str]:
+        """Return the programs of agents that live: the work on cards, or the servers of models."""
         found = []
         for process in psutil.process_iter(["cmdline"]):
             words = process.info["cmdline"] or []
-            if effect.__file__ in words and str(self.out) in words:
+            if program in words and any(str(self.out) in word for word in words):
                 found.append(f"process {process.pid}")
         return found
 
@@ -246,6 +300,7 @@ class Lab:
             effects=evidence.read_effects(self.out),
             tasks=tasks,
             acknowledged=acknowledged,
+            models=evidence.read_models(self.out),
             survivors=self.survivors(),
             **evidence.read_tables(self.database.url),
         )
@@ -262,7 +317,7 @@ class Lab:
             await http.aclose()
         # The wardens saw their agents go, and end what is left.
         for _ in range(100):
-            if not self.survivors():
+            if not self.survivors() and not self.survivors(model_server.__file__):
                 break
             await asyncio.sleep(0.1)
 

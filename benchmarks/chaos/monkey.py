@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import psycopg
 
-from benchmarks.chaos.lab import LEASE_SECONDS, Lab, Program
+from benchmarks.chaos.lab import LEASE_SECONDS, Agent, Lab, Program
 
 _BACKENDS = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -67,12 +67,16 @@ class Monkey:
             "kill -9 of a task's warden": (2, lambda: self._warden(agent.name, pick)),
             "frozen past the lease, woken": (5, lambda: self._frozen(program, frozen)),
             "frozen for a moment": (2, lambda: self._frozen(program, nap)),
+            "kill -9 of a server of models": (4, lambda: self._holder(agent, signal.SIGKILL, nap)),
+            "server of models frozen, woken": (
+                4, lambda: self._holder(agent, signal.SIGSTOP, frozen * pick),
+            ),
             "PostgreSQL stopped and started": (1, lambda: self._stopped(down)),
             "kill -9 of PostgreSQL": (1, lambda: self._crashed(down)),
             "all backends killed": (2, self._storm),
             "kill -9 of Valkey": (1, lambda: self._killed(lab.cache, down)),
             "link cut and mended": (4 if lab.there else 0, lambda: self._cut(frozen * 1.2)),
-        }
+        }  # fmt: skip
         name = draw.choices(list(faults), [weight for weight, _ in faults.values()])[0]
         return name, faults[name][1]
 
@@ -106,6 +110,19 @@ class Monkey:
             with contextlib.suppress(psutil.Error):
                 wardens[int(pick * len(wardens))].kill()
             await asyncio.sleep(1.0)
+        return True
+
+    async def _holder(self, agent: Agent, number: int, seconds: float) -> bool:
+        """Kill an agent's server of models, or freeze it for a while."""
+        found = agent.holder()
+        if found is None or agent.holder_busy.locked():
+            return False
+        async with agent.holder_busy:
+            with contextlib.suppress(psutil.Error):
+                found.send_signal(number)
+                if number == signal.SIGSTOP:
+                    await asyncio.sleep(seconds)
+                    found.send_signal(signal.SIGCONT)
         return True
 
     async def _stopped(self, down: float) -> bool:
