@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 
 from nebula.auth.principal import Role
 from nebula.auth.service import Auth
+from tests.fakes.scripted import ModelRequest, Reply, call, say
 from tests.ui.chat import ANSWER_MS, Chat
 from tests.ui.conftest import PHONE
 from tests.ui.site import Site
@@ -167,6 +168,66 @@ def test_what_weighs_most_takes_the_password_on_the_card(
     expect(card).to_contain_text("Approved", timeout=ANSWER_MS)
     expect(chat.answer("was deleted")).to_be_visible(timeout=ANSWER_MS)
     assert f"{person}-victim" not in people(site)
+
+
+def test_what_a_letter_asked_for_is_approved_by_somebody_else(
+    site: Site, signed_in: SignIn, person: str
+) -> None:
+    chat = signed_in(size=PHONE)
+
+    def thinks(request: ModelRequest) -> Reply:
+        used = [one for one in request.messages if one.get("role") == "tool"]
+        if not used:
+            return call("sample_letter", {})
+        return call("sample_burn", {"subject": "attic"}) if len(used) == 1 else say("It is burnt.")
+
+    site.person(f"{person}-other", Role.ADMIN)
+    with site.thinking(thinks), site.rest(site.token(f"{person}-other")) as other:
+        chat.say("what is in the letter, and do what is needed")
+        card = chat.card()
+        expect(card).to_have_attribute("data-state", "pending", timeout=ANSWER_MS)
+        expect(card.locator(".barred")).to_contain_text("somebody else with the permission")
+        expect(card.get_by_role("button", name="Approve")).to_be_disabled()
+        expect(card.get_by_role("button", name="Deny")).to_be_enabled()
+        chat.settle()
+        assert chat.fits()
+        card.locator("footer").scroll_into_view_if_needed()
+        chat.picture("chat-approval-second-person")
+        answer = other.post(
+            f"/api/approvals/{approval_id(chat)}/decide", json={"decision": "approve"}
+        )
+        assert answer.status_code == 200, answer.text
+        expect(card).to_contain_text(f"by {person}-other over REST", timeout=ANSWER_MS)
+        expect(chat.answer("It is burnt.")).to_be_visible(timeout=ANSWER_MS)
+
+
+def test_after_five_clean_runs_the_panel_offers_to_stop_asking(
+    site: Site, signed_in: SignIn, person: str
+) -> None:
+    chat = signed_in(theme="light")
+    with site.rest(site.token(person)) as rest:
+        for subject in ["lighthouse"] * 5 + ["windmill"] * 5:
+            asked = rest.post("/api/tools/sample_hang", json={"subject": subject})
+            assert asked.status_code == 202, asked.text
+            yes = f"/api/approvals/{asked.json()['approval_id']}/decide"
+            assert rest.post(yes, json={"decision": "approve"}).status_code == 200
+            key = {"Idempotency-Key": asked.headers["Idempotency-Key"]}
+            hung = rest.post("/api/tools/sample_hang", json={"subject": subject}, headers=key)
+            assert hung.status_code == 200, hung.text
+        chat.page.locator('a[href$="#system"]').click()
+        offers = chat.page.get_by_role("group", name=f"Offer about {person}")
+        expect(offers).to_have_count(2, timeout=ANSWER_MS)
+        lighthouse = offers.filter(has_text="lighthouse")
+        assert chat.fits()
+        lighthouse.scroll_into_view_if_needed()
+        chat.picture("trust-offer")
+        offers.filter(has_text="windmill").get_by_role("button", name="Keep asking").click()
+        expect(offers).to_have_count(1, timeout=ANSWER_MS)
+        lighthouse.get_by_role("button", name="Allow for 30 days").click()
+        expect(offers).to_have_count(0, timeout=ANSWER_MS)
+        freely = rest.post("/api/tools/sample_hang", json={"subject": "lighthouse"})
+        asks = rest.post("/api/tools/sample_hang", json={"subject": "windmill"})
+    assert (freely.status_code, asks.status_code) == (200, 202)
 
 
 def test_the_page_behind_a_link_hears_of_an_answer_elsewhere_at_once(

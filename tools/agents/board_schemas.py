@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from nebula.policy.labels import Label
 from nebula.tool.render import escape
-from nebula.tool.result import Block, Markdown, Result, Table
+from nebula.tool.result import Block, Live, Markdown, Result, Table
 
 Mode = Literal["together", "chain"]
 BoardState = Literal["open", "done", "failed", "cancelled"]
@@ -110,7 +110,10 @@ class Board(Result):
         ]
         rows = [_row(member) for member in self.members]
         columns = ["Agent", "State", "Took", "Tokens", "Said"]
-        return [Markdown(text=head), *reports, Table(title="Board", columns=columns, rows=rows)]
+        table = Table(title="Board", columns=columns, rows=rows)
+        text = "\n\n".join([head, *(report.text for report in reports)])
+        blocks: list[Block] = [Markdown(text=head), *reports, table]
+        return [Live(view="board", of=self.id, text=text, blocks=blocks)]
 
     def origin(self) -> Label:
         """Return where its reports come from: outside, when any of them does."""

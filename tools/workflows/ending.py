@@ -12,6 +12,7 @@ from nebula.yaml_file import BadFile
 from tools.workflows.models import WorkflowRow, WorkflowRunRow, WorkflowStepRow
 from tools.workflows.reading import read
 from tools.workflows.record import LostHold
+from tools.workflows.telling import changes_of
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -96,10 +97,15 @@ async def ended(
 async def announce(
     parts: "Parts", session: "AsyncSession", workflow: WorkflowRow, run: WorkflowRunRow
 ) -> None:
-    """Tell on the workflow's stream, in the same transaction, where a run is."""
+    """Tell where a run is, in the same transaction: whoever follows it, and its owner's pages."""
     data = {"run": run.id, "workflow": workflow.name, "state": run.state, "problem": run.problem}
-    stream = f"workflow:{workflow.id}"
-    await parts.events.publish(stream, "workflow.run", data, workflow.owner_id, session=session)
+    short = {"id": workflow.id, "run": run.id, "state": run.state}
+    owner = workflow.owner_id
+    told = [
+        (f"workflow:{workflow.id}", "workflow.run", data, owner),
+        (changes_of(owner), "workflow.run", short, owner),
+    ]
+    await parts.events.publish_all(told, session)
 
 
 async def _count(

@@ -21,13 +21,28 @@ def given(declared: Mapping[str, Input], values: Mapping[str, Any]) -> dict[str,
     """Return every declared input with its value, default or nothing.
 
     Raises:
-        InvalidInput: for an unknown name, a missing value or a wrong type.
+        InvalidInput: for an unknown name, a missing value or a wrong type; with every such field.
     """
+    found: dict[str, Any] = {}
+    wrong: list[tuple[str, InvalidInput]] = []
     for name in values:
         if name not in declared:
             hint = near(name, declared) or "This workflow takes none."
-            raise InvalidInput(f"There is no input {name!r}", hint=hint)
-    return {name: _value(name, each, values.get(name)) for name, each in declared.items()}
+            wrong.append((name, InvalidInput(f"There is no input {name!r}", hint=hint)))
+    for name, each in declared.items():
+        try:
+            found[name] = _value(name, each, values.get(name))
+        except InvalidInput as error:
+            wrong.append((name, error))
+    if wrong:
+        first = wrong[0][1]
+        fields = [{"field": f"inputs.{name}", "problem": _said(error)} for name, error in wrong]
+        raise InvalidInput(str(first), hint=first.hint, fields=fields)
+    return found
+
+
+def _said(error: InvalidInput) -> str:
+    return f"{error}. {error.hint}" if error.hint else str(error)
 
 
 def _value(name: str, declared: Input, value: Any) -> Any:

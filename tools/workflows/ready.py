@@ -1,14 +1,19 @@
 """Ready-made workflows: files of `agents/ready/workflows/`, one each, named like the workflow."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
 from nebula.errors import InvalidInput
+from nebula.jobs.schedules.timing import cron_of
+from nebula.jobs.schedules.words import in_words
 from nebula.near import near
 from tools.workflows.reading import read
+from tools.workflows.schemas import ReadyWorkflow, Workflow
 from tools.workflows.spec import Spec
 
 FOLDER = Path(__file__).parents[2] / "agents" / "ready" / "workflows"
+_BLANK = Path(__file__).with_name("blank.yml")
 
 
 @lru_cache(maxsize=1)
@@ -29,3 +34,24 @@ def ready_workflow(name: str) -> str:
     if name not in known:
         raise InvalidInput(f"There is no ready-made workflow {name!r}", hint=near(name, known))
     return known[name][0]
+
+
+def ready_ones(have: Sequence[Workflow]) -> list[ReadyWorkflow]:
+    """Return the ready-made workflows that nobody of these is."""
+    taken = {each.name for each in have}
+    return [
+        ReadyWorkflow(name=name, description=spec.description, when=_starts(spec))
+        for name, (_, spec) in ready_workflows().items()
+        if name not in taken
+    ]
+
+
+def blank() -> str:
+    """Return the text that a new workflow begins with: one that runs, with comments that say how."""
+    return _BLANK.read_text(encoding="utf-8")
+
+
+def _starts(spec: Spec) -> str:
+    if spec.cron is not None:
+        return in_words(cron_of(spec.cron, spec.timezone))
+    return f"on {spec.trigger.event}" if spec.trigger is not None else "when it is started"

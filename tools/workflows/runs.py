@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from nebula.auth.frozen import Frozen
@@ -135,6 +136,21 @@ class Runs:
                 query = query.where(WorkflowRunRow.state == state)
             newest = query.order_by(WorkflowRunRow.created_at.desc()).limit(limit)
             return [shown(*each) for each in (await session.execute(newest)).all()]
+
+    async def latest(self, principal: Principal) -> dict[str, Run]:
+        """Return the newest run of each workflow that somebody sees, by the workflow's id."""
+        query = (
+            select(WorkflowRow, WorkflowRunRow)
+            .join(WorkflowRunRow, WorkflowRunRow.workflow_id == WorkflowRow.id)
+            .where(WorkflowRunRow.state != "skipped")
+            .ext(distinct_on(WorkflowRunRow.workflow_id))
+            .order_by(WorkflowRunRow.workflow_id, WorkflowRunRow.created_at.desc())
+        )
+        if not principal.can(ADMIN):
+            query = query.where(WorkflowRow.owner_id == principal.id)
+        async with self._parts.db.session() as session:
+            rows = (await session.execute(query)).all()
+        return {row.id: shown(row, run) for row, run in rows}
 
     async def cancel(self, run_id: str, by: Principal) -> Run:
         """Cancel a run: its steps are stopped, then `finally` runs; a second time stops that too.

@@ -21,6 +21,7 @@ class Workflow(BaseModel):
 
     id: str
     name: str
+    owner_id: str
     owner_name: str
     description: str
     version: int
@@ -105,7 +106,28 @@ class WorkflowList(Result):
             rows = [[each.name, each.when, each.description] for each in self.ready]
             columns = ["Workflow", "When", "What it does"]
             blocks.append(Table(title="Ready-made", columns=columns, rows=rows))
-        return blocks
+        on = sum(each.enabled for each in self.workflows)
+        said = f"{len(self.workflows)} workflows, {on} of them switched on."
+        text = said if self.workflows else "There are no workflows yet."
+        return [Live(view="workflows", text=text, blocks=blocks)]
+
+
+class WorkflowForm(Result):
+    """The editor in which a workflow is written or changed, for doors that have one."""
+
+    workflow: Workflow | None
+    from_ready: str = ""
+
+    def render(self) -> Sequence[Block]:
+        """Show the editor, or say how to do without."""
+        if self.workflow is None:
+            way = "/workflows_create definition=…"
+        else:
+            way = f"/workflows_update workflow={self.workflow.name} definition=…"
+        of = f"ready:{self.from_ready}" if self.from_ready else ""
+        of = of if self.workflow is None else self.workflow.id
+        said = f"Say what it shall do, or be exact: `{way}`"
+        return [Live(view="workflow-editor", of=of, blocks=[Markdown(text=said)])]
 
 
 class WorkflowDetail(Result):

@@ -1,6 +1,6 @@
 """Workflows as their owner makes, changes and ends them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
@@ -10,11 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from nebula.auth.frozen import Frozen
 from nebula.auth.principal import Caller, Principal, Surface
 from nebula.auth.tokens import new_id
-from nebula.errors import Conflict, NebulaError, NotFound, PermissionDenied
+from nebula.errors import Conflict, InvalidInput, NebulaError, NotFound, PermissionDenied
 from nebula.events.triggers import Trigger, source_of
 from nebula.jobs.schedules.schedule import Missed, Schedule
 from nebula.jobs.schedules.service import Options
 from nebula.jobs.schedules.timing import Cron, Every, Once, cron_of
+from nebula.jobs.schedules.words import in_words
 from nebula.secrets.redact import hide
 from nebula.yaml_file import BadFile, Document
 from tools.workflows import rights
@@ -24,6 +25,7 @@ from tools.workflows.models import WorkflowRow, WorkflowRunRow
 from tools.workflows.reading import read, refused
 from tools.workflows.schemas import Workflow
 from tools.workflows.spec import Spec
+from tools.workflows.telling import announce_change
 
 if TYPE_CHECKING:
     from nebula.app import Parts
@@ -60,10 +62,9 @@ class Workflows:
             spec, document = read(text)
         except BadFile as error:
             raise refused(error.problems) from error
-        if spec.cron is not None:
-            cron_of(spec.cron, spec.timezone)
-        if spec.trigger is not None:
-            source_of(spec.trigger)
+        problems = [document.problem((key,), said) for key, said in _starts_badly(spec)]
+        if problems:
+            raise refused(problems)
         return spec, document
 
     async def create(self, caller: Caller, text: str) -> tuple[Workflow, Spec]:
@@ -97,6 +98,7 @@ class Workflows:
                 session.add(row)
                 await session.flush()
                 await session.refresh(row)
+                await announce_change(self._parts, session, row)
         except NebulaError:
             await self._unscheduled(row.schedule_id, owner)
             raise
@@ -142,6 +144,7 @@ class Workflows:
             row.changed_at = func.clock_timestamp()
             await session.flush()
             await session.refresh(row)
+            await announce_change(self._parts, session, row)
         if (spec.cron, spec.timezone) != (before.cron, before.timezone):
             timing = None if spec.cron is None else cron_of(spec.cron, spec.timezone)
             row = await self._timed(owner, row, timing, Missed.ONCE)
@@ -167,6 +170,8 @@ class Workflows:
                 await schedules.resume(row.schedule_id, by)
             else:
                 await schedules.pause(row.schedule_id, owner, row.stopped_because)
+        async with self._parts.db.session() as session:
+            await announce_change(self._parts, session, row)
         return await self.shown(row)
 
     async def schedule(
@@ -196,6 +201,7 @@ class Workflows:
                 hint = "Cancel it first, with workflows_cancel."
                 raise Conflict(f"A run of {row.name} goes on.", hint=hint)
             await session.delete(row)
+            await announce_change(self._parts, session, row)
         await self._unscheduled(row.schedule_id, _owning(row, caller.principal))
         return row.name, len(states)
 
@@ -239,6 +245,8 @@ class Workflows:
         await self._unscheduled(before, owner)
         if made is not None and not row.enabled:
             await self._parts.schedules.pause(made.id, owner, row.stopped_because)
+        async with self._parts.db.session() as session:
+            await announce_change(self._parts, session, row)
         return row
 
     async def _scheduled(
@@ -268,20 +276,24 @@ class Workflows:
 
 def when_of(trigger: Trigger | None, schedule: Schedule | None) -> str:
     """Say in words when something runs."""
-    said = []
-    match schedule.timing if schedule is not None else None:
-        case Cron(expression=expression, timezone=timezone):
-            said.append(f"{expression} ({timezone})")
-        case Every(seconds=seconds):
-            said.append(f"every {seconds / 60:g} minutes")
-        case Once(at=at):
-            said.append(f"once at {at:%Y-%m-%d %H:%M} UTC")
-        case None:
-            pass
+    said = [] if schedule is None else [in_words(schedule.timing)]
     if trigger is not None:
         where = ", ".join(f"{name} is {value}" for name, value in trigger.where.items())
         said.append(f"on {trigger.event}" + (f" where {where}" if where else ""))
     return "; ".join(said) or "when it is started"
+
+
+def _starts_badly(spec: Spec) -> Iterator[tuple[str, str]]:
+    """Yield the key and what is wrong with it, of a time or an event that there is not."""
+    try:
+        if spec.cron is not None:
+            cron_of(spec.cron, spec.timezone)
+        if spec.trigger is not None:
+            source_of(spec.trigger)
+    except InvalidInput as error:
+        named = error.fields[0]["field"] if error.fields else ""
+        key = named if named in {"cron", "timezone"} else "trigger"
+        yield key, f"{error}. {error.hint}" if error.hint else str(error)
 
 
 def _trigger(spec: Spec) -> dict[str, object] | None:

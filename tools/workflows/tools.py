@@ -16,10 +16,9 @@ from tools.workflows.diagram import draw
 from tools.workflows.finding import slug
 from tools.workflows.parameters import CronText, Definition, Structure, WorkflowName, Zone
 from tools.workflows.reading import written
-from tools.workflows.ready import ready_workflow, ready_workflows
+from tools.workflows.ready import ready_ones, ready_workflow
 from tools.workflows.runs import Runs
 from tools.workflows.schemas import (
-    ReadyWorkflow,
     WorkflowChange,
     WorkflowChecked,
     WorkflowDeleted,
@@ -28,7 +27,6 @@ from tools.workflows.schemas import (
 )
 from tools.workflows.service import Timing, Workflows
 from tools.workflows.showing import detail
-from tools.workflows.spec import Spec
 
 
 @tool(
@@ -43,9 +41,7 @@ from tools.workflows.spec import Spec
 async def workflows_list(ctx: Context) -> WorkflowList:
     """List the workflows, when they run next, how they ended last, and the ready-made ones."""
     mine = await Workflows(ctx.parts).list(ctx.principal)
-    taken = {each.name for each in mine}
-    ready = [_ready(spec) for name, (_, spec) in ready_workflows().items() if name not in taken]
-    return WorkflowList(workflows=mine, ready=ready)
+    return WorkflowList(workflows=mine, ready=ready_ones(mine))
 
 
 @tool(
@@ -228,11 +224,6 @@ def _text(definition: str, spec: dict[str, Any] | None) -> str:
         return written(spec)
     except yaml.YAMLError as error:
         raise InvalidInput("This structure cannot be written as YAML") from error
-
-
-def _ready(spec: Spec) -> ReadyWorkflow:
-    when = spec.cron or (f"on {spec.trigger.event}" if spec.trigger else "when it is started")
-    return ReadyWorkflow(name=spec.name, description=spec.description, when=when)
 
 
 def _timing(

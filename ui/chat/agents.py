@@ -3,6 +3,7 @@
 Only reading happens here; every button is a tool call (`ui.chat.calls`).
 """
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from zoneinfo import available_timezones
 
@@ -11,10 +12,14 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from nebula.auth.principal import Principal, Surface
+from nebula.errors import NotFound
 from nebula.events.triggers import EVENTS, WEBHOOK
+from nebula.jobs.job import Job
 from nebula.jobs.schedules.timing import cron_of
 from nebula.jobs.schedules.words import coming, in_words
 from nebula.tool.definition import Audience, Effect
+from tools.agents.board_schemas import Board
+from tools.agents.boards import Boards
 from tools.agents.runs import Runs
 from tools.agents.schemas import Agent, ReadyAgent, Run
 from tools.agents.service import Agents
@@ -43,6 +48,16 @@ class RunsRead(BaseModel):
     """Runs as their list shows them."""
 
     runs: list[Run]
+
+
+class BoardRead(BaseModel):
+    """A task for several agents, and the number of its last event that is in it."""
+
+    number: int
+    may_change: bool
+    board: Board | None
+    """None until the job that puts it up has a worker."""
+    job: Job | None
 
 
 class Described(BaseModel):
@@ -102,6 +117,16 @@ async def runs(request: Request, agent: str = "", run: str = "") -> JSONResponse
     return await answer(request, "agents:read", read)
 
 
+@router.get("/boards/{board}")
+async def board(request: Request, board: str) -> JSONResponse:
+    """Return a board by its id or its job's, and the job that follows it."""
+
+    async def read(me: Principal) -> BaseModel:
+        return await _board(me, board)
+
+    return await answer(request, "agents:read", read)
+
+
 @router.get("/offered")
 async def offered(request: Request) -> JSONResponse:
     """Return what an agent of this person may use and wait for."""
@@ -127,6 +152,25 @@ async def preview(request: Request, cron: str, timezone: str = "UTC") -> JSONRes
         return Preview(words=in_words(timing), times=coming(timing, datetime.now(UTC)))
 
     return await answer(request, "agents:read", read)
+
+
+async def _board(me: Principal, wanted: str) -> BoardRead:
+    parts = door.app().parts
+    found, job, number = None, None, 0
+    try:
+        found = await Boards(parts).get(me, wanted)
+    except NotFound:
+        if not wanted.startswith("job_"):
+            raise
+    if found is not None:
+        # The number first: what happens in between is told twice rather than not at all.
+        number = await parts.events.last(f"board:{found.id}")
+        found = await Boards(parts).get(me, found.id)
+    if (job_id := wanted if found is None else found.job_id) is not None:
+        with suppress(NotFound):
+            job = await parts.jobs.get(job_id, me)
+    may = me.can("agents:write")
+    return BoardRead(number=number, may_change=may, board=found, job=job)
 
 
 def _offered(me: Principal) -> Offered:

@@ -20,9 +20,14 @@ LIVE = {
     "agent": "AgentBoard",
     "agent-form": "AgentForm",
     "agent-runs": "AgentRuns",
+    "workflows": "WorkflowBoard",
     "workflow": "WorkflowDiagram",
+    "workflow-editor": "WorkflowEditor",
+    "board": "AgentTask",
 }
 """The elements of `public/elements` that show a `Live` block, by its view."""
+OWN_CARD = {"agents_orchestrate": "board"}
+"""Tools whose jobs are shown by a part of the page of their own, and by which."""
 _TASK_STATUS = {
     "pending": "ready",
     "running": "running",
@@ -92,6 +97,13 @@ def custom(name: str, element_id: str, props: dict[str, object]) -> Element:
 def live(block: Live, element_id: str) -> Element:
     """Return the element that keeps itself up to date, of which history has only the id."""
     return custom(LIVE[block.view], element_id, {"view": block.view, "of": block.of})
+
+
+def job_card(job: JobProgress, element_id: str) -> Element:
+    """Return the card that follows a job, or the part of the page that shows more of it."""
+    if job.tool in OWN_CARD:
+        return live(Live(view=OWN_CARD[job.tool], of=job.job_id, blocks=[]), element_id)
+    return custom("JobCard", element_id, job.model_dump(exclude={"kind"}))
 
 
 def plan(steps: Sequence[PlanStep], turn_id: str) -> Element:

@@ -94,6 +94,7 @@ alert_style = "modern"
 avatar_size = 26
 custom_css = "/public/nebula.css?v={stamp}"
 custom_js = "/public/nebula.js?v={stamp}"
+custom_js_attributes = 'type="module"'
 custom_meta_url = "/"
 custom_meta_image_url = "/public/favicon.svg"
 

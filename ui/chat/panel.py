@@ -15,8 +15,7 @@ from nebula.gpu.snapshot import GpuReading, GpuSnapshot, NodeSnapshot
 from nebula.jobs.job import JobState
 from nebula.markup.text import visible_in
 from nebula.tool.approval import Approval
-from tools.agents.schemas import Agent
-from tools.agents.service import Agents
+from tools.agents.busy import Busy, busy_agents
 from ui.chat import beside, door, elements
 
 OPEN = "nebula:panel"
@@ -196,26 +195,18 @@ async def _jobs(principal: Principal) -> list[JobLine]:
 
 async def _agents(principal: Principal) -> list[AgentLine]:
     """Return the agents that a person may want to look at now."""
-    found = await Agents(door.app().parts).list(principal)
-    return [line for line in (_agent(one, principal) for one in found) if line is not None]
+    return [_agent(one, principal) for one in await busy_agents(door.app().parts, principal)]
 
 
-def _agent(one: Agent, principal: Principal) -> AgentLine | None:
-    mine, last = one.owner_id == principal.id, one.last_run
-    state: Literal["running", "queued", "waiting", "off"]
-    if last is not None and last.state in {"running", "queued", "waiting"}:
-        state, said = last.state, "dry run" if last.dry_run else ""
-    elif not one.enabled and one.failures:
-        state, said = "off", one.stopped_because
-    else:
-        return None
+def _agent(one: Busy, principal: Principal) -> AgentLine:
+    mine, off = one.owner_id == principal.id, one.state == "off"
     return AgentLine(
         id=one.id,
         name=one.name,
-        state=state,
-        said=said,
+        state=one.state,
+        said=one.stopped_because if off else "dry run" if one.dry_run else "",
         owner=None if mine else one.owner_name,
-        session_id=last.session_id if last is not None and mine else None,
+        session_id=one.session_id if mine else None,
     )
 
 

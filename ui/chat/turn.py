@@ -138,7 +138,7 @@ class Turn:
         self._jobs.add(job.job_id)
         message_id = f"job-{name}"
         await self._screen.step(self._message(message_id, ""))
-        card = elements.custom("JobCard", f"card-{name}", job.model_dump(exclude={"kind"}))
+        card = elements.job_card(job, f"card-{name}")
         await self._screen.element({**card, "forId": message_id})
 
     @show.register

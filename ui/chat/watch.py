@@ -6,7 +6,7 @@ from typing import Any
 from chainlit.context import context
 from chainlit.session import WebsocketSession
 
-from ui.chat import agent_watch, door, inbox
+from ui.chat import agent_watch, door, inbox, workflow_watch
 from ui.chat.signed_out import signed_out
 
 SIGNED_OUT = "nebula:signed-out"
@@ -27,6 +27,7 @@ async def _watch(page: WebsocketSession) -> None:
     hearing = [
         asyncio.create_task(inbox.follow(page), name=f"inbox-{page.id}"),
         asyncio.create_task(agent_watch.follow(page), name=f"agents-{page.id}"),
+        asyncio.create_task(workflow_watch.follow(page), name=f"workflows-{page.id}"),
     ]
     try:
         gone = await signed_out(door.me, lambda: WebsocketSession.get_by_id(page.id) is page)

@@ -1,4 +1,6 @@
 // What Chainlit has no setting for: the system button, being signed out, and a few names.
+import { picture, wordOf } from "./diagram.js";
+
 const OPEN_PANEL = "nebula:panel";
 const SIGNED_OUT = "nebula:signed-out";
 
@@ -135,6 +137,8 @@ new MutationObserver(() => {
   }
 }).observe(document.documentElement, { childList: true, subtree: true });
 
+const MOST_STREAMS = 3;
+
 // What our own elements share: each is compiled for itself and cannot import another.
 window.nebula = {
   // Control, zero-width and text-direction characters would let a text pretend to be another.
@@ -183,6 +187,26 @@ window.nebula = {
       document.removeEventListener("visibilitychange", again);
     };
   },
+
+  // Reads whenever one of these events comes on a stream, from behind `after`; returns what ends it.
+  // A browser keeps few connections to one server: beyond those, it reads again and again instead.
+  watch(stream, after, kinds, read) {
+    if ((window.nebulaStreams || 0) >= MOST_STREAMS) {
+      const timer = setInterval(read, 2000);
+      return () => clearInterval(timer);
+    }
+    window.nebulaStreams = (window.nebulaStreams || 0) + 1;
+    const places = new URLSearchParams({ [stream]: after });
+    const source = new EventSource(`/api/events?${new URLSearchParams({ stream, after: places })}`);
+    for (const kind of kinds) source.addEventListener(kind, read);
+    return () => { source.close(); window.nebulaStreams -= 1; };
+  },
+
+  // The text of an error and its next step.
+  inFull: (error) => [error?.detail, error?.hint].filter(Boolean).join(" "),
+
+  picture,
+  wordOf,
 
   // In the browser's time zone, or in another, which a browser may know under no such name.
   moment(at, timeZone) {

@@ -24,7 +24,7 @@ from tools.backups.settings import BackupsSettings
 from tools.discord.settings import DiscordSettings
 from tools.webhooks.taking import STREAM, Taking
 from tools.workflows.engine import Engine
-from tools.workflows.ready import FOLDER, ready_workflows
+from tools.workflows.ready import FOLDER, blank, ready_workflows
 
 
 @pytest.fixture
@@ -47,6 +47,11 @@ async def flow(app: App, admin: Principal, engine: Engine, posted: DiscordWebhoo
     for channel in ("ops", "community"):
         await flow.use("notify_set_channel", name=channel, address=posted.url)
     return flow
+
+
+async def test_the_blank_one_fits_the_real_tools(flow: Flow) -> None:
+    found = await flow.use("workflows_check", definition=blank())
+    assert found.problems == []
 
 
 async def ran(flow: Flow, name: str, **inputs: Any) -> Any:

@@ -11,12 +11,16 @@ from nebula.errors import ApprovalRequired, Conflict, InvalidInput, NotFound, Pe
 from nebula.jobs.schedules.launch import ticking
 from nebula.jobs.worker import open_worker
 from nebula.tool.diagram import Diagram
+from nebula.tool.render import to_markdown
 from tests.nebula.jobs.pace import QUICK
 from tests.tools.workflows import samples
 from tests.tools.workflows.conftest import Flow
 from tests.tools.workflows.test_engine import LOOK, put
 from tools.workflows.engine import Engine
-from tools.workflows.ready import ready_workflows
+from tools.workflows.reading import read
+from tools.workflows.ready import blank, ready_workflows
+from tools.workflows.runs import Runs
+from tools.workflows.telling import changes_of
 
 GOOD = """\
 name: sample
@@ -116,7 +120,7 @@ async def test_a_workflow_is_saved_changed_drawn_scheduled_and_paused(app: App, 
     made = await flow.use(
         "workflows_create", definition=GOOD + "cron: 0 7 * * 1-5\ntimezone: Europe/Berlin\n"
     )
-    assert made.workflow.when == "0 7 * * 1-5 (Europe/Berlin)"
+    assert made.workflow.when == "on weekdays at 07:00 (Europe/Berlin)"
     assert made.workflow.next_run_at is not None
     with pytest.raises(Conflict, match="a workflow 'sample' already"):
         await flow.use("workflows_create", definition=GOOD)
@@ -137,6 +141,80 @@ async def test_a_workflow_is_saved_changed_drawn_scheduled_and_paused(app: App, 
     assert [block.kind for block in part.blocks] == ["diagram", "markdown", "table"]
     with pytest.raises(NotFound, match="no workflow 'smple'"):
         await flow.use("workflows_get", workflow="smple")
+
+
+async def test_a_wrong_time_or_event_is_named_with_its_line(flow: Flow) -> None:
+    for wrong, line in [
+        ("timezone: UTC\ncron: 99 * * * *\n", 2),
+        ("trigger: {event: job.dun}\n", 1),
+    ]:
+        found = await flow.use("workflows_check", definition=GOOD + wrong)
+        before = GOOD.count("\n")
+        assert [each.split(":")[0] for each in found.problems] == [f"line {before + line}"]
+
+
+async def test_the_blank_workflow_has_no_mistakes_and_every_ready_one_can_be_begun_with(
+    flow: Flow,
+) -> None:
+    assert read(blank())[0].name == "my-workflow"
+    form = await flow.use("workflows_compose")
+    [part] = form.render()
+    assert (part.kind, part.view, part.of) == ("live", "workflow-editor", "")
+    [part] = (await flow.use("workflows_compose", from_ready="Disk watch")).render()
+    assert part.of == "ready:disk-watch"
+    made = await flow.save([put("one")])
+    [part] = (await flow.use("workflows_compose", workflow="sample")).render()
+    assert part.of == made.id
+    with pytest.raises(NotFound, match="smple"):
+        await flow.use("workflows_compose", workflow="smple")
+    with pytest.raises(InvalidInput, match="not both"):
+        await flow.use("workflows_compose", workflow="sample", from_ready="disk-watch")
+
+
+async def test_the_list_is_a_part_of_the_page_and_the_same_in_words(flow: Flow) -> None:
+    await flow.save([put("one")])
+    [part] = (await flow.use("workflows_list")).render()
+    assert (part.view, part.of) == ("workflows", "")
+    assert part.text == "1 workflows, 1 of them switched on."
+    assert "sample" in to_markdown([part])
+
+
+async def test_an_owner_s_pages_hear_of_every_change_and_of_how_runs_stand(
+    app: App, flow: Flow
+) -> None:
+    made = await flow.save([put("one")])
+    run = await flow.start()
+    await flow.use("workflows_update", workflow="sample", action="pause")
+    await flow.use("workflows_schedule", workflow="sample", every_minutes=15)
+    heard = await app.parts.events.read(changes_of(flow.who.id))
+    said = [(each.kind, each.data.get("state")) for each in heard]
+    assert said == [
+        ("workflow.changed", None),
+        ("workflow.run", "queued"),
+        ("workflow.run", "running"),
+        ("workflow.run", "done"),
+        ("workflow.changed", None),
+        ("workflow.changed", None),
+    ]
+    assert {each.data["id"] for each in heard} == {made.id}
+    latest = await Runs(app.parts).latest(flow.who)
+    assert {name: each.id for name, each in latest.items()} == {made.id: run.id}
+
+
+async def test_every_wrong_input_is_told_at_its_field(flow: Flow) -> None:
+    await flow.save(
+        [put("one")],
+        inputs={"a": {"required": True}, "b": {"type": "integer"}, "c": {"choices": ["x"]}},
+    )
+    with pytest.raises(InvalidInput) as wrong:
+        await flow.use("workflows_run", workflow="sample", inputs={"b": "no", "c": "y", "d": 1})
+    assert [each["field"] for each in wrong.value.fields] == [
+        "inputs.d",
+        "inputs.a",
+        "inputs.b",
+        "inputs.c",
+    ]
+    assert "One of: x." in wrong.value.fields[3]["problem"]
 
 
 async def test_deleting_waits_for_a_yes_and_takes_schedule_and_runs_along(

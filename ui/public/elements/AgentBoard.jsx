@@ -5,14 +5,13 @@ import { Bot, ChevronDown, CircleAlert, FlaskConical, History, Pause, PencilLine
 import { Button } from "@/components/ui/button"
 import { Switch } from "@/components/ui/switch"
 
-const { plain, read, call, follow, moment, away } = window.nebula
+const { plain, read, call, follow, moment, away, inFull } = window.nebula
 const STATES = {
   queued: "in line", running: "running", waiting: "waits for you", done: "done", failed: "failed",
   stopped: "stopped", cancelled: "cancelled", skipped: "skipped",
 }
 const ALONE = props.view === "agent" ? props.of : ""
 const count = (number) => Number(number).toLocaleString("en-US")
-const inFull = (error) => [error?.detail, error?.hint].filter(Boolean).join(" ")
 const show = (view, of, title) => callAction({ name: "beside", payload: { view, of, title } })
 
 function State({ run }) {
@@ -103,10 +102,11 @@ export default function AgentBoard() {
   const [busy, setBusy] = useState("")
   const [said, setSaid] = useState("")
   const [problem, setProblem] = useState("")
+  const [lost, setLost] = useState("")
   const heading = useId()
 
   const look = async () => {
-    try { setData(await read("/ui/agents")); setProblem("") } catch (error) { setProblem(error.message) }
+    try { setData(await read("/ui/agents")); setLost("") } catch (error) { setLost(error.message) }
   }
   useEffect(() => follow("agents", look), [connected])
 
@@ -123,7 +123,7 @@ export default function AgentBoard() {
     setBusy("")
   }
 
-  if (!data) return <section className="nebula-card agents"><p className="dim">{plain(problem) || "Reading…"}</p></section>
+  if (!data) return <section className="nebula-card agents"><p className="dim">{plain(lost) || "Reading…"}</p></section>
   const shown = ALONE ? data.agents.filter((one) => one.id === ALONE) : data.agents
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC"
   return (
@@ -134,7 +134,7 @@ export default function AgentBoard() {
         {!ALONE && <span className="dim">{shown.filter((one) => one.enabled).length} of {shown.length} switched on</span>}
         {!ALONE && data.may_change && <Button size="sm" className="new" onClick={() => show("agent-form", "", "New agent")}><Plus className="h-4 w-4" aria-hidden="true" />New agent</Button>}
       </header>
-      {problem && <p className="problem" role="alert">{plain(problem)}</p>}
+      {(lost || problem) && <p className="problem" role="alert">{plain(lost || problem)}</p>}
       <p className="said" role="status" hidden={!said}>{said}</p>
       {shown.length === 0 && <p className="empty">{ALONE ? "This agent is not there any more." : data.may_change ? "No agents yet. Switch on a ready-made one below, or make your own." : "No agents yet."}</p>}
       {shown.length > 0 && <ul>{shown.map((agent) => (

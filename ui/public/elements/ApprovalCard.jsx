@@ -1,6 +1,6 @@
 // A question to a person about one exact call. Everything on it comes from the approval's row.
 import { useEffect, useId, useRef, useState } from "react"
-import { ShieldAlert, ShieldCheck, ShieldX, PencilLine, Clock, TriangleAlert } from "lucide-react"
+import { ShieldAlert, ShieldCheck, ShieldX, PencilLine, Clock, TriangleAlert, Users } from "lucide-react"
 import { Button } from "@/components/ui/button"
 import { Textarea } from "@/components/ui/textarea"
 import { Input } from "@/components/ui/input"
@@ -193,7 +193,7 @@ export default function ApprovalCard() {
           </ul>
         </details>
       )}
-      {pending && barred && <p className="warning" role="status">{plain(row.barred_because)}</p>}
+      {pending && barred && <p className="warning barred" role="status"><Users className="h-4 w-4" aria-hidden="true" /><span>{plain(row.barred_because)}{row.barred === "second_person" && " You may deny it, or ask for the same yourself in a new conversation."}</span></p>}
       {pending && asking && (
         <Textarea value={note} onChange={(e) => setNote(e.target.value)} autoFocus rows={2} maxLength={2000}
           placeholder="What should change?" aria-label="What should change?" />

@@ -89,7 +89,7 @@ function Offer({ offer, read }) {
     read()
   }
   return (
-    <div className="offer">
+    <div className="offer" role="group" aria-label={`Offer about ${plain(offer.whose)}`}>
       <p>Five clean runs, each confirmed: stop asking <strong>{plain(offer.whose)}</strong> about <code>{plain(offer.what)}</code>?</p>
       <div className="line">
         <button type="button" disabled={sent} onClick={() => say("POST", { days: 30 })}>Allow for 30 days</button>
