@@ -183,7 +183,7 @@ def test_what_a_letter_asked_for_is_approved_by_somebody_else(
 
     site.person(f"{person}-other", Role.ADMIN)
     with site.thinking(thinks), site.rest(site.token(f"{person}-other")) as other:
-        chat.say("what is in the letter, and do what is needed")
+        chat.say("read the letter, and burn what it says")
         card = chat.card()
         expect(card).to_have_attribute("data-state", "pending", timeout=ANSWER_MS)
         expect(card.locator(".barred")).to_contain_text("somebody else with the permission")
@@ -215,7 +215,7 @@ def test_after_five_clean_runs_the_panel_offers_to_stop_asking(
             hung = rest.post("/api/tools/sample_hang", json={"subject": subject}, headers=key)
             assert hung.status_code == 200, hung.text
         chat.page.locator('a[href$="#system"]').click()
-        offers = chat.page.get_by_role("group", name=f"Offer about {person}")
+        offers = chat.page.get_by_role("group", name="Offer about you")
         expect(offers).to_have_count(2, timeout=ANSWER_MS)
         lighthouse = offers.filter(has_text="lighthouse")
         assert chat.fits()

@@ -152,7 +152,11 @@ async def _offers(principal: Principal) -> list[OfferLine]:
     if not principal.can("policy:admin"):
         return []
     return [
-        OfferLine(id=one.id, what=f"{one.tool} with {one.said}", whose=one.principal_name)
+        OfferLine(
+            id=one.id,
+            what=f"{one.tool} with {one.said}",
+            whose="you" if one.principal_id == principal.id else one.principal_name,
+        )
         for one in await door.app().parts.judge.grants.list()
         if one.state == "proposed"
     ]

@@ -41,7 +41,7 @@ function Member({ member, nth, chain }) {
           {said && !open && <span className="line">{plain(said)}</span>}
         </button>
         {member.state === "waiting" && member.session_id ? <Button size="sm" asChild><a href={`/thread/${encodeURIComponent(member.session_id)}`}>Decide</a></Button>
-          : member.run_id && <Button size="sm" variant="ghost" aria-label={`See the run of ${plain(member.agent)}`} onClick={() => show(member.run_id, member.agent)}>Run</Button>}
+          : member.run_id && <Button size="sm" variant="outline" aria-label={`See the run of ${plain(member.agent)}`} onClick={() => show(member.run_id, member.agent)}>Run</Button>}
       </div>
       <div id={id} hidden={!open}>{open && <div className="details">
         {member.problem && <p className="problem">{plain(member.problem)}</p>}
