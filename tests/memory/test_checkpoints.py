@@ -60,3 +60,15 @@ async def test_pruning_keeps_the_latest_checkpoint_only(database: Database) -> N
     messages = after["channel_values"]["messages"]
     assert messages == before["channel_values"]["messages"]
     assert len(messages) == 10
+
+
+async def test_pruning_leaves_a_thread_of_one_turn_as_it_is(database: Database) -> None:
+    async with open_checkpoints(database.conninfo) as checkpoints:
+        await grown(checkpoints, "short", 1)
+        await grown(checkpoints, "long", 3)
+        before = await checkpoints.aget({"configurable": {"thread_id": "short"}})
+        await checkpoints.keep_latest(["short", "long", "unknown"])
+        after = await checkpoints.aget({"configurable": {"thread_id": "short"}})
+    assert before is not None
+    assert before == after
+    assert await count(database, "checkpoints") == 2
