@@ -16,6 +16,8 @@ class ByClass(NamedTuple):
 
 _AGEING = ByClass(chat=0, image=900, batch=3600, training=7200)
 _AFFINITY = ByClass(chat=20, image=120, batch=1200, training=1200)
+_FAIR_SHARE_MOST = ByClass(chat=30, image=120, batch=600, training=600)
+_SHORTEST_FIRST = ByClass(chat=2, image=2, batch=0, training=0)
 _PREEMPT_AFTER = ByClass(chat=15, image=120, batch=inf, training=inf)
 _LOAD_WEIGHT = ByClass(chat=2, image=3, batch=3, training=3)
 
@@ -34,7 +36,10 @@ class Rules:
     """Nobody is overtaken by a request that came this much later, whatever its class."""
     fair_share: float = 0.5
     """Seconds of delay for each GPU-second used more than the owner who used least."""
-    fair_share_most: float = 600.0
+    fair_share_most: ByClass = _FAIR_SHARE_MOST
+    """Where that delay ends: what a person waits for is hardly put off by what was used before."""
+    shortest_first: ByClass = _SHORTEST_FIRST
+    """Seconds of delay for each second that work takes; 0 = of level work the longest goes first."""
     priority_step: float = 60.0
     """Head start for each point of a request's priority."""
     backfill_slack: float = 0.1
@@ -47,7 +52,7 @@ class Rules:
     """Seconds of waiting that the preferred node is worth."""
     preempt_after: ByClass = _PREEMPT_AFTER
     """What running work may be asked to yield for: a wait that is longer than this otherwise."""
-    yield_quantum: float = 180.0
+    yield_quantum: float = 120.0
     """Work that has just started is left alone this long, so that it gets somewhere."""
     yield_seconds: float = 20.0
     """How long saving and releasing is expected to take."""

@@ -203,3 +203,38 @@ def test_of_alike_requests_the_one_that_came_first_goes_first() -> None:
 
 def _waiting(wishes) -> Snapshot:
     return Snapshot(9, (PC,), waiting=tuple(wishes))
+
+
+def test_what_only_the_largest_card_takes_goes_there_before_small_work_that_is_more() -> None:
+    large = wish("large", ("ollama", "27b"), BATCH, (option(SERVER, 17),))
+    both = (option(PC, 10, run=900), option(SERVER, 10, run=900))
+    small = [wish(f"small{n}", SDXL, BATCH, both) for n in range(4)]
+    found = decide(Snapshot(0, (PC, SERVER), (), (), (*small, large)))
+    assert [(s.request, s.card) for s in of(Start, found)] == [
+        ("large", SERVER.id),
+        ("small0", PC.id),
+    ]
+    # A card that does not answer is none that could take it: then the larger heap goes first.
+    gone = Card(PC.id, PC.node, 12 * GB, healthy=False)
+    (started,) = of(Start, decide(Snapshot(0, (gone, SERVER), (), (), (*small, large)))[:1])
+    assert started.request == "small0"
+
+
+def test_what_a_person_waits_for_goes_shortest_first_and_patient_work_longest_first() -> None:
+    def first(klass: PriorityClass) -> str:
+        long = wish("long", LLAMA, klass, (option(gb=11, run=90),), created=0)
+        short = wish("short", SDXL, klass, (option(gb=11, run=10),), created=30)
+        snapshot = Snapshot(40, (PC,), (), (), (long, short))
+        return in_order(snapshot, Board(snapshot, Rules()))[0].id
+
+    assert [first(klass) for klass in PriorityClass] == ["long", "long", "short", "short"]
+
+
+def test_a_chat_is_put_off_little_by_what_its_owner_used_and_a_batch_much() -> None:
+    def first(klass: PriorityClass) -> str:
+        busy = wish("busy", LLAMA, klass, (option(gb=11),), owner="anna", created=0)
+        idle = wish("idle", SDXL, klass, (option(gb=11),), owner="bob", created=200)
+        snapshot = Snapshot(210, (PC,), (), (), (busy, idle), {"anna": 5000.0})
+        return in_order(snapshot, Board(snapshot, Rules()))[0].id
+
+    assert [first(klass) for klass in PriorityClass] == ["idle", "idle", "busy", "busy"]
