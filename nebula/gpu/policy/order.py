@@ -52,9 +52,8 @@ def in_order(snapshot: Snapshot, board: Board) -> list[Waiting]:
         busy, idle = board.copies(key)
         work = sum(_takes(r) for r in requests)
         alone = [(_rank(r, board.rules, delays[r.owner], warm=False), r) for r in requests]
-        for n, (rank, r) in enumerate(sorted(alone, key=_by_rank)):
-            if n < idle:
-                rank = _rank(r, board.rules, delays[r.owner], warm=True)
+        for n, (_, r) in enumerate(sorted(alone, key=_by_rank)):
+            rank = _rank(r, board.rules, delays[r.owner], warm=n < idle)
             share = -work / (busy + n + 1)
             ranked.append((rank._replace(cards=_cards(r, ceilings), share=share), r))
     return [request for _, request in sorted(ranked, key=_by_rank)]
