@@ -118,7 +118,7 @@ async def agents_get_board(
     selectors={"which": Kind.WORDS},
     says=[
         "(stop|cancel|abort) [the] (run|runs|work) of [the] agent {which}",
-        "(stop|cancel|abort) [the] (agent run|board) {which}",
+        "(stop|cancel|abort) [the] (agent run|agent|board) {which}",
     ],
     examples=["stop what the morning-report agent is doing", "cancel all agents of that board"],
 )

@@ -59,6 +59,8 @@ async def jobs_list(
     says=[
         "(show|open) [me] [the] [log of] [the] job {job_id}",
         "(how far|how) is [the] job {job_id}",
+        "(status|state|progress) of [the] job {job_id}",
+        "(what about|follow|why did) [the] job {job_id} [fail]",
     ],
     examples=["how is job job_0a1b2c3d getting on?", "why did job job_0a1b2c3d fail?"],
 )
@@ -110,7 +112,7 @@ async def jobs_submit(
     kind=EffectKind.IDEMPOTENT,
     selectors={"job_id": Kind.ID},
     rest="POST /jobs/{job_id}/cancel",
-    says=["(cancel|stop|abort) [the] job {job_id}"],
+    says=["(cancel|stop|abort|kill|end) [the] job {job_id}"],
     examples=["cancel job job_0a1b2c3d", "stop the download job job_0a1b2c3d"],
 )
 async def jobs_cancel(ctx: Context, job_id: JobId) -> JobChange:
@@ -124,7 +126,10 @@ async def jobs_cancel(ctx: Context, job_id: JobId) -> JobChange:
     kind=EffectKind.KEYED,
     selectors={"job_id": Kind.ID},
     rest="POST /jobs/{job_id}/retry",
-    says=["(retry|repeat|rerun) [the] job {job_id}", "run [the] job {job_id} again"],
+    says=[
+        "(retry|repeat|rerun|restart) [the] job {job_id}",
+        "(run|try|start) [the] job {job_id} (again|once more)",
+    ],
     examples=["try job job_0a1b2c3d once more", "repeat the failed job job_0a1b2c3d"],
 )
 async def jobs_retry(ctx: Context, job_id: JobId) -> JobHandle:

@@ -22,6 +22,7 @@ SlotValues = Mapping[str, Callable[[], Sequence[SlotValue]]]
 """By parameter name, what is known at this moment: services, nodes, channels."""
 
 _FAR = 1_000_000_000
+_PREFIX = re.compile(r"\^([a-z]{2,8}_)\[")
 _SAID = {
     True: ("on", "yes", "true", "enabled", "enable"),
     False: ("off", "no", "false", "disabled"),
@@ -39,6 +40,8 @@ class Slot:
     choices: tuple[tuple[str, str], ...] = ()
     low: int = -_FAR
     high: int = _FAR
+    prefix: str = ""
+    """What its ids begin with ("job_"): the sentence "cancel job 9" names the job job_9."""
 
     @property
     def spoken(self) -> str:
@@ -78,7 +81,14 @@ def _slot(name: str, field: FieldInfo) -> Slot:
         choices=choices,
         low=bounds[0],
         high=bounds[1],
+        prefix=next(filter(None, map(_prefix, field.metadata)), ""),
     )
+
+
+def _prefix(limit: object) -> str:
+    """Read the beginning of ids from the pattern that they have to fit."""
+    found = _PREFIX.match(str(getattr(limit, "pattern", None) or ""))
+    return found[1] if found else ""
 
 
 _KINDS: tuple[tuple[Kind, tuple[type, ...]], ...] = (

@@ -60,6 +60,9 @@ def _converted(slot: Slot, value: Any) -> Any:
         return _items(value)
     if slot.kind == "object":
         return _parsed(value)
+    # The matcher of sentences takes "_" for a space, and so do people.
+    if slot.prefix and re.fullmatch(r"[0-9a-z]+", value):
+        return f"{slot.prefix}{value}"
     return value
 
 

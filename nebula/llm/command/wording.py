@@ -24,6 +24,9 @@ _AFTER = re.compile(
     rf"|right now|now|asap|real quick|if you can|if possible|will you|would you|{_NAME})[\s.!?]*$",
     re.IGNORECASE,
 )
+_IDS = {"job": "job", "wfr": "workflow run", "run": "agent run", "brd": "board"}
+"""What an id's beginning says it is: sentences of tools name the thing before its id."""
+_ID = re.compile(rf"(?<![\w/.:=-])({'|'.join(_IDS)})_[0-9a-f]+\b(?![\w/.:=-])")
 _QUOTES = str.maketrans("\u201c\u201d\u201e\u00ab\u00bb\u2018\u2019", '"""""\'\'')
 _QUESTION = re.compile(
     r"^(?:how|what|whats|what's|why|where|when|which|who|whose|can i|could i|may i|should i|do i|does"
@@ -54,12 +57,23 @@ _UNSEEN = {"Cc", "Cf", "Co", "Cs", "Cn"}
 def readings(text: str) -> list[str]:
     """Return ways to read a cleaned text, plainest first: without politeness, then as typed.
 
-    Look-alikes of ASCII (full width, ligatures) are folded last, because folding changes
-    what a person wrote into a message.
+    Look-alikes of ASCII (full width, ligatures) are folded later, because folding changes
+    what a person wrote into a message; last, "cancel job_9" is read as "cancel job job_9".
     """
     bare = without_politeness(text)
     folded = without_politeness(unicodedata.normalize("NFKC", text))
-    return list(dict.fromkeys([bare, text, folded]))
+    return list(dict.fromkeys([bare, text, folded, _with_nouns(bare)]))
+
+
+def _with_nouns(text: str) -> str:
+    """Put before each id what it is, unless that stands there."""
+
+    def named(found: re.Match[str]) -> str:
+        noun = _IDS[found[1]]
+        said = text[: found.start()].casefold().rstrip().endswith(noun)
+        return found[0] if said else f"{noun} {found[0]}"
+
+    return _ID.sub(named, text)
 
 
 def without_politeness(text: str) -> str:
