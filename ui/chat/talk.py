@@ -9,10 +9,12 @@ import structlog
 from chainlit.context import context
 
 from graphs.events import ChatEvent, ErrorEvent
+from nebula.auth.principal import Surface
 from nebula.errors import NebulaError
 from ui.chat import door
 from ui.chat.screen import LiveScreen
 from ui.chat.session import session_of
+from ui.chat.spoken import meant, spoken
 from ui.chat.turn import Turn
 from ui.chat.uploads import attachments_of
 
@@ -32,12 +34,30 @@ async def answer(message: "cl.Message") -> None:
 
 async def _events(message: "cl.Message") -> AsyncIterator[ChatEvent]:
     text = f"/{message.command} {message.content}".strip() if message.command else message.content
+    if await _decided(message):
+        async for event in _resumed(_session_id()):
+            yield event
+        return
     session_id = await session_of(context.session, text)
     caller = await door.caller(session_id)
     attachments = await attachments_of(message)
     sent = door.jarvis().send(caller, text, session_id=session_id, attachments=attachments)
     async for event in sent:
         yield event
+
+
+async def _decided(message: "cl.Message") -> bool:
+    """Take a message that answers the question which waits in this conversation."""
+    said = None if message.command or message.elements else spoken(message.content)
+    thread = context.session.thread_id if said is not None else None
+    if said is None or not thread:
+        return False
+    approvals, me = door.app().parts.approvals, await door.me()
+    question = await meant(approvals, said, me, thread)
+    if question is None:
+        return False
+    await approvals.decide(question.id, decision=said.answer, by=me, surface=Surface.CHAT)
+    return True
 
 
 def resume() -> None:
