@@ -52,21 +52,22 @@ async def probe(lab: Lab, people: People) -> list[str]:
     own = lab.holders["one"]
     loads = {"service": own.service, "seconds": 0.3}
 
-    async def holds(*models: str) -> bool:
-        return await lab.holding(own) == frozenset(models)
+    async def swapped(there: str, gone: str) -> bool:
+        held = await lab.holding(own) or frozenset()
+        return there in held and gone not in held
 
     wish = _wish("chaos_chat", {**loads, "model": OWN}, "after-chat")
     if (said := await people.chat(wish)) != "answered":
         return [f"Jarvis's own model does not answer: {said}"]
     wish = _wish("chaos_model", {**loads, "model": "large", "klass": "image"}, "after-image")
     await people.ask(wish)
-    if not await _within(_LOAD_SECONDS, lambda: holds("large")):
+    if not await _within(_LOAD_SECONDS, lambda: swapped("large", OWN)):
         return ["the own model was not unloaded for a larger one"]
-    if not await _within(_BACK_SECONDS, lambda: holds(OWN)):
+    if not await _within(_BACK_SECONDS, lambda: swapped(OWN, "large")):
         return ["the own model did not come back"]
 
     async def empty() -> bool:
-        return not await lab.residents() and await holds()
+        return not await lab.residents() and await lab.holding(own) == frozenset()
 
     if not await _within(_IDLE_SECONDS, empty):
         return ["idle models were not unloaded"]

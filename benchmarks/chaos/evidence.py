@@ -132,7 +132,7 @@ class Evidence:
     capacity: Mapping[str, int]
     """Bytes of each card that may be used."""
     reserved: Mapping[str, int] = field(default_factory=dict)
-    """Bytes of each card that are still promised at the end."""
+    """Bytes of each card that are promised at the end for more than the models on it."""
     runs: Sequence[Run] = ()
     tasks: Sequence[Task] = ()
     leases: Sequence[LeaseLife] = ()
@@ -322,7 +322,11 @@ _BROKEN = """
     SELECT tool || ' ' || id || ': ' || (error->>'message') AS said FROM jobs
     WHERE error->>'code' = 'internal_error'
 """
-_CARDS = "SELECT id, capacity - kept AS capacity, reserved FROM gpu_cards"
+_CARDS = """
+    SELECT id, capacity - kept AS capacity, reserved - (
+        SELECT coalesce(sum(vram), 0)::bigint FROM gpu_residents r WHERE r.card = c.id
+    ) AS reserved FROM gpu_cards c
+"""
 _WISHES = "SELECT count(*) AS n FROM gpu_requests WHERE state IN ('waiting', 'placed')"
 
 

@@ -14,7 +14,7 @@ from nebula.auth.principal import Caller
 from nebula.errors import NebulaError, UpstreamUnavailable
 from nebula.events.event import Event
 from nebula.gpu.leases.need import GpuNeed
-from nebula.gpu.leases.rows import Rows
+from nebula.gpu.leases.rows import RequestState, ResidentState, Rows
 from nebula.gpu.leases.service import Leases
 from nebula.gpu.observe import Observer
 from nebula.gpu.policy.types import PriorityClass
@@ -24,8 +24,8 @@ from nebula.services.map import Target
 log = structlog.get_logger(__name__)
 
 _BATCH = 500
-_CARD = "work on the card "
-"""Begins what stands for work without a model, which took the place of one on a card."""
+By = Target | str | None
+"""What took a model's place: another one, work without a model on a card, or a person's wish."""
 
 
 class Log(Protocol):
@@ -48,7 +48,7 @@ class OwnModels:
         self._observer = observer
         self._events = events
         self._seq = 0
-        self._away: dict[Target, str | None] = {}
+        self._away: dict[Target, By] = {}
 
     @asynccontextmanager
     async def using(
@@ -81,10 +81,25 @@ class OwnModels:
         for target, by in self._away.items():
             if by is None or target.service not in self._services_of("ollama"):
                 continue
-            idle = self._leases.tools.settings.comeback_seconds
-            if _over(rows, by) if by.startswith(_CARD) else _idle(rows, by, idle):
+            if _over(rows, by) if isinstance(by, str) else self._idle(rows, by):
                 found.append(_need(target.service, target.model))
         return found
+
+    def _idle(self, rows: Rows, by: Target) -> bool:
+        """Say whether nobody has used, uses or waits for what took the place for a while."""
+        spec = self._services.map.service(by.service)
+        many = spec is not None and spec.holds_many
+
+        def meant(other: ResidentState | RequestState) -> bool:
+            same = not many or by.model in {None, other.model}
+            return other.service == by.service and same
+
+        there = [r for r in rows.residents if meant(r)]
+        working = any(r.busy or rows.leases_on(r.id) for r in there)
+        latest = max((r.last_used or r.changed for r in there), default=0.0)
+        waited_for = any(meant(w) for w in rows.waiting)
+        seconds = self._leases.tools.settings.comeback_seconds
+        return not working and not waited_for and rows.now - latest >= seconds
 
     async def evicted(self) -> frozenset[str]:
         """Return the models, as `provider:model`, that gave their card to something else."""
@@ -133,39 +148,39 @@ class OwnModels:
         return {r.target for r in held.residents}
 
 
-def _idle(rows: Rows, service: str, seconds: float) -> bool:
-    """Say whether nobody has used, uses or waits for a service for so long."""
-    there = [r for r in rows.residents if r.service == service]
-    working = any(r.busy or rows.leases_on(r.id) for r in there)
-    latest = max((r.last_used or r.changed for r in there), default=0.0)
-    waited_for = any(w.service == service for w in rows.waiting)
-    return not working and not waited_for and rows.now - latest >= seconds
-
-
-def _over(rows: Rows, by: str) -> bool:
+def _over(rows: Rows, card: str) -> bool:
     """Say whether the work that took a card is over; nothing of it is left that could be used again."""
-    card = by.removeprefix(_CARD)
     works = any(v.resident is None and v.card == card for v in rows.leases)
     return not works and not any(w.service is None for w in rows.waiting)
 
 
-def fold(away: dict[Target, str | None], kind: str, data: dict[str, Any]) -> None:
+def fold(away: dict[Target, By], kind: str, data: dict[str, Any]) -> None:
     """Follow one event: who is away, and for which service (None = a person wanted room)."""
     gone = [Target.model_validate(t) for t in data.get("unloaded", [])]
-    left = {t.service for t in gone}
-    for target in [t for t, by in away.items() if by in left]:
+    for target in [t for t, taker in away.items() if any(_is(g, taker) for g in gone)]:
         del away[target]
-    by = None
+    by: By = None
     if kind == "gpu.evicted":
         # A model that was unloaded because nobody used it, or for another chat, is not away.
         if data.get("class") in {None, "chat"}:
             return
-        by = str(data["service"] or f"{_CARD}{data.get('card', '')}")
+        by = _target(data) if data["service"] else str(data.get("card", ""))
     if kind in {"gpu.switched", "gpu.loaded"}:
-        away.pop(Target(service=data["service"], model=data["model"]), None)
-        by = str(data["service"])
+        by = _target(data)
+        away.pop(by, None)
     for target in gone:
         away[target] = by
+
+
+def _target(data: dict[str, Any]) -> Target:
+    return Target(service=data["service"], model=data["model"])
+
+
+def _is(gone: Target, taker: By) -> bool:
+    """Say whether what was unloaded is what took a place; another model of its service is not."""
+    if not isinstance(taker, Target) or gone.service != taker.service:
+        return False
+    return None in {gone.model, taker.model} or gone.model == taker.model
 
 
 def _need(service: str, model: str | None) -> GpuNeed:

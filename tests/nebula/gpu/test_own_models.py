@@ -2,7 +2,7 @@
 
 import pytest
 
-from nebula.gpu.own_models import fold
+from nebula.gpu.own_models import By, fold
 from nebula.services.map import Target
 from nebula.services.sizes import GIB
 from nebula.settings import Settings
@@ -87,16 +87,28 @@ async def test_an_answer_that_streams_holds_its_model(card: FakeNvml, open_broke
 
 
 def test_what_took_its_place_gives_it_back_when_it_goes() -> None:
-    away: dict[Target, str | None] = {}
+    away: dict[Target, By] = {}
     gone = [LLAMA.model_dump()]
     fold(away, "gpu.switched", {"service": "comfyui", "model": None, "unloaded": gone})
-    assert away == {LLAMA: "comfyui"}
+    assert away == {LLAMA: Target(service="comfyui")}
     fold(away, "gpu.unloaded", {"unloaded": [{"service": "comfyui", "model": None}]})
     assert LLAMA not in away
 
 
+def test_another_model_of_the_same_service_that_goes_is_not_what_took_its_place() -> None:
+    away: dict[Target, By] = {}
+    larger = {"service": "ollama", "model": "larger", "class": "image"}
+    fold(away, "gpu.evicted", {**larger, "unloaded": [LLAMA.model_dump()]})
+    idle = {"service": None, "model": None, "class": None}
+    small, took = ({"service": "ollama", "model": name} for name in ("small", "larger"))
+    fold(away, "gpu.evicted", {**idle, "unloaded": [small]})
+    assert LLAMA in away
+    fold(away, "gpu.evicted", {**idle, "unloaded": [took]})
+    assert LLAMA not in away
+
+
 def test_a_model_a_person_unloaded_stays_away_until_it_is_asked_for() -> None:
-    away: dict[Target, str | None] = {}
+    away: dict[Target, By] = {}
     fold(away, "gpu.unloaded", {"unloaded": [LLAMA.model_dump()]})
     fold(away, "gpu.unloaded", {"unloaded": [{"service": "comfyui", "model": None}]})
     assert LLAMA in away
