@@ -14,7 +14,7 @@ import structlog
 from nebula.errors import NebulaError, UpstreamRejected
 from nebula.gpu.hands import SLACK, foreign, without
 from nebula.gpu.leases.ledger import place_of
-from nebula.gpu.leases.rows import RequestState, ResidentState, read
+from nebula.gpu.leases.rows import RequestState, ResidentState, Rows, read
 from nebula.gpu.leases.tools import Tools
 from nebula.gpu.snapshot import NodeSnapshot
 
@@ -53,7 +53,8 @@ class Evicting:
             return
         if wish is not None:
             self._for[wish.id] = resident.id
-        if time.monotonic() - self._failed.get(resident.id, (-_AGAIN, ""))[0] < _AGAIN:
+        failed, _ = self._failed.get(resident.id, (-_AGAIN, ""))
+        if resident.state != "leaving" and time.monotonic() - failed < _AGAIN:
             return
         task = asyncio.create_task(self._evict(resident, reason, wish), name="gpu-evict")
         self._tasks[resident.id] = task
@@ -62,9 +63,15 @@ class Evicting:
     async def take_over(self) -> None:
         """Go on with what a leader before us had begun to unload."""
         async with self._tools.db.session() as session:
-            rows = await read(session)
+            self.resume(await read(session))
+
+    def resume(self, rows: Rows, *, forgotten: float = 0.0) -> None:
+        """Go on with what was marked as leaving so many seconds ago, and nobody speaks of any more.
+
+        Its process died, or the database was away when it would have told what came of it.
+        """
         for resident in rows.residents:
-            if resident.state == "leaving":
+            if resident.state == "leaving" and rows.now - resident.changed >= forgotten:
                 self.begin(resident, f"{resident.label} was being unloaded", None)
 
     async def close(self) -> None:

@@ -143,6 +143,8 @@ class Scheduler:
         if rows.waiting:
             await self._tools.pictures.footprints.refresh()
             await self._apply(rows)
+        # Whoever unloads has twice the limit for it: until it is listed no more, and until it is free.
+        self._evicting.resume(rows, forgotten=2.5 * self._tools.hands.limits.freed)
         await self._unload_idle(rows)
         await self._bring_back(rows)
         await self._prune()

@@ -141,6 +141,23 @@ async def test_jarvis_s_own_model_comes_back_when_what_took_its_place_is_idle(
         assert comfy.on_card == 0
 
 
+async def test_an_unloading_that_nobody_finished_is_gone_on_with(open_lab: OpenGpu) -> None:
+    """Its process died in the middle, or could not tell the database what came of it."""
+    often = PROMPT.model_copy(update={"idle_observe_seconds": 0.3})
+    async with open_lab(lease_settings=often) as lab:
+        async with lab.leases.hold(CHAT):
+            pass
+        lab.scheduler.start()
+        async with asyncio.timeout(20):
+            while not lab.scheduler.leading:
+                await asyncio.sleep(0.01)
+            async with lab.leases.tools.db.session() as session:
+                await session.execute(text("UPDATE gpu_residents SET state = 'leaving'"))
+            await _age(lab, minutes=1)
+            while (await lab.leases.rows()).residents:
+                await asyncio.sleep(0.05)
+
+
 async def _age(lab: Gpu, *, minutes: float) -> None:
     """Let time pass for everything that is loaded."""
     async with lab.leases.tools.db.session() as session:
