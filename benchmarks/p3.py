@@ -4,8 +4,8 @@ Run: python -m benchmarks.p3 (--tune shows the half that may be looked at, with 
 
 The utterances in `data/utterances.yml` were written before any tuning. A hash of each decides
 its half: tools were described better with one half in sight, and the other is reported here,
-with `data/utterances_later.yml`, written when the wording of the tools was already fixed. One
-author wrote all of them and the wording, so real people will be understood somewhat less well.
+with `data/utterances_later.yml`, written when the wording of the tools was already fixed, and
+half of `data/utterances_since.yml`, written for every tool before any ranking was seen. One author wrote all of them and the wording, so real people will be understood somewhat less well.
 Catalogues: the tools that exist, and 150 tools, filled up with planned ones that have a name, a
 description and parameters only. Peers rank the same texts: BM25 alone (rank-bm25 where it is
 installed), and MiniLM alone. Then command mode reads the same sentences: what it runs by itself,
@@ -51,7 +51,7 @@ def halves() -> tuple[list[Said], list[Said]]:
     """Return the half to tune with and the half to report."""
     tune: list[Said] = []
     report: list[Said] = []
-    for said in _said("utterances.yml"):
+    for said in [*_said("utterances.yml"), *_said("utterances_since.yml")]:
         odd = hashlib.sha256(said.text.encode()).digest()[0] % 2
         (tune if odd else report).append(said)
     return tune, [*report, *_said("utterances_later.yml")]
