@@ -2,10 +2,12 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
+
+from nebula.tool.synonyms import concepts_of
 
 _K1, _B = 1.5, 0.75
 """The usual saturation and length normalisation (Robertson & Zaragoza 2009)."""
@@ -16,17 +18,28 @@ _ENDING = re.compile(r"(ings?|ed|es|s|e)$")
 
 def words_of(text: str) -> list[str]:
     """Return lower-case words with common English endings cut off."""
-    return [
-        _ENDING.sub("", word) if len(word) > 4 else word for word in _WORD.findall(text.lower())
-    ]
+    return [_stem(word) for word in _WORD.findall(text.lower())]
+
+
+def words_and_concepts_of(text: str) -> list[str]:
+    """Return the words, and for each what it means by `synonyms`."""
+    words = words_of(text)
+    return words + concepts_of(words, _stem)
+
+
+def _stem(word: str) -> str:
+    return _ENDING.sub("", word) if len(word) > 4 else word
 
 
 class BM25:
     """An inverted index that scores every document at once."""
 
-    def __init__(self, documents: Sequence[str]) -> None:
-        """Count the words of every document."""
-        counts = [Counter(words_of(document)) for document in documents]
+    def __init__(
+        self, documents: Sequence[str], read: Callable[[str], list[str]] = words_of
+    ) -> None:
+        """Count the words of every document; `read` says what its words are."""
+        self._read = read
+        counts = [Counter(read(document)) for document in documents]
         self._size = len(documents)
         lengths = np.array([count.total() for count in counts], np.float32)
         mean = float(lengths.mean()) if self._size else 1.0
@@ -47,7 +60,7 @@ class BM25:
     def scores(self, query: str) -> npt.NDArray[np.float32]:
         """Return one score per document; 0 where no word is shared."""
         total = np.zeros(self._size, np.float32)
-        for word in words_of(query):
+        for word in self._read(query):
             if word in self._rows:
                 at, weight = self._rows[word]
                 total[at] += weight

@@ -1,7 +1,8 @@
 """The sentences that describe a tool: what a router compares a request with."""
 
 import inspect
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,14 @@ import yaml
 
 from nebula.tool.definition import AnyTool
 
-_FORMS_SEEN = 64
+_FORMS_SEEN = 256
 _FORMS_KEPT = 4
 """A template with many alternatives is shown by a few spread over them: the rest add no meaning."""
+
+_FEW_CHOICES = 6
+
+_LITTLE = re.compile(r" (?:the|a|an|my|me)(?= |$)")
+"""Words whose presence makes no other sentence."""
 
 
 def phrases_of(tool: AnyTool) -> list[str]:
@@ -24,8 +30,9 @@ def phrases_of(tool: AnyTool) -> list[str]:
     ]
     # The summary stands alone as well: parameters blur what a tool is for.
     found = [name, tool.summary, " ".join([f"{name}.", tool.description, *described])]
+    choices = _choices_of(tool)
     for template in tool.says:
-        found += plain_forms(template)
+        found += plain_forms(template, choices=choices)
     found += tool.examples
     found += more_phrases(tool)
     return list(dict.fromkeys(found))
@@ -40,26 +47,52 @@ def more_phrases(tool: AnyTool) -> list[str]:
     return [str(phrase) for phrase in content.get(tool.name, [])]
 
 
-def plain_forms(template: str, limit: int = _FORMS_KEPT) -> list[str]:
-    """Return up to `limit` sentences of a hassil template, each slot replaced by its name.
+def plain_forms(
+    template: str,
+    limit: int = _FORMS_KEPT,
+    choices: Mapping[str, Sequence[str]] | None = None,
+) -> list[str]:
+    """Return up to `limit` sentences of a hassil template.
+
+    Each slot is replaced by its `choices`, or by its name where there are none.
 
     Raises:
         hassil.ParseError: when the template is not well-formed.
     """
-    every = list(dict.fromkeys(islice(_forms(template), _FORMS_SEEN)))
+    told_apart: dict[str, str] = {}
+    for form in islice(_forms(template, choices or {}), _FORMS_SEEN):
+        told_apart.setdefault(_LITTLE.sub("", f" {form}"), form)
+    every = list(told_apart.values())
     if len(every) <= limit:
         return every
     return [every[index * len(every) // limit] for index in range(limit)]
 
 
-def _forms(template: str) -> Iterator[str]:
+def _choices_of(tool: AnyTool) -> dict[str, list[str]]:
+    """Return the values of the parameters that take one of a few."""
+    schema = tool.input_model.model_json_schema()
+    found: dict[str, list[str]] = {}
+    for name, field in schema.get("properties", {}).items():
+        kinds = [field, *field.get("anyOf", ())]
+        kinds += [
+            schema["$defs"][kind["$ref"].rpartition("/")[2]] for kind in kinds if "$ref" in kind
+        ]
+        values = [str(value) for kind in kinds for value in kind.get("enum", ())]
+        if 1 < len(values) <= _FEW_CHOICES:
+            found[name] = [value.replace("_", " ") for value in values]
+    return found
+
+
+def _forms(template: str, choices: Mapping[str, Sequence[str]]) -> Iterator[str]:
     from hassil.intents import SlotList, TextSlotList
     from hassil.parse_expression import parse_sentence
     from hassil.sample import sample_sentence
 
     sentence = parse_sentence(template)
     slots: dict[str, SlotList] = {
-        name: TextSlotList.from_strings([name.replace("_", " ")], allow_template=False)
+        name: TextSlotList.from_strings(
+            choices.get(name) or [name.replace("_", " ")], allow_template=False
+        )
         for name in set(sentence.list_names())
     }
     for form in sample_sentence(sentence, slots):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from nebula.tool.bm25 import BM25
+from nebula.tool.bm25 import BM25, words_and_concepts_of
 from nebula.tool.phrases import phrases_of
 from nebula.tool.registry import Registry
 from nebula.tool.vectors.store import VectorStore
@@ -17,7 +17,7 @@ from nebula.tool.vectors.store import VectorStore
 if TYPE_CHECKING:
     from nebula.db.engine import Database
 
-_MEANING, _WORDS = 0.7, 0.3
+_MEANING, _WORDS = 0.65, 0.35
 """Weights of cosine and BM25: measured in benchmarks/p3.py on the tuning half."""
 
 
@@ -125,5 +125,5 @@ class ToolIndex:
             positions={tool.name: index for index, tool in enumerate(tools)},
             starts=np.cumsum([0, *sizes[:-1]]) if sizes else np.zeros(0, np.int64),
             vectors=vectors,
-            words=BM25([" ".join(group) for group in texts]),
+            words=BM25([" ".join(group) for group in texts], words_and_concepts_of),
         )
