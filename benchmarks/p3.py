@@ -4,10 +4,11 @@ Run: python -m benchmarks.p3 (--tune shows the half that may be looked at, with 
 
 The utterances in `data/utterances.yml` and, for every tool, in `data/utterances_since.yml` were
 written before any tuning. A hash of each decides its half: tools were described better and the
-ranking was made with one half in sight, and the other is reported here, with
-`data/utterances_later.yml` and `data/utterances_last.yml`, written when the wording of the tools
-was already fixed. One author wrote all of them and the wording, so real people will be understood
-somewhat less well; how well each file does is shown apart.
+ranking was made with one half in sight, with `data/utterances_last.yml` beside it, which showed
+what a first round of describing had missed. The other half is reported here, with
+`data/utterances_later.yml`. One author wrote the later utterances and the wording, and remembers;
+so real people will be understood somewhat less well. How well each file does is shown apart:
+those of `utterances.yml` and `utterances_later.yml` are the ones that nobody looked at meanwhile.
 Catalogues: the tools that exist, and 150 tools, filled up with planned ones that have a name, a
 description and parameters only. Peers rank the same texts: BM25 alone (rank-bm25 where it is
 installed), and MiniLM alone. Then command mode reads the same sentences: what it runs by itself,
@@ -57,7 +58,7 @@ def halves() -> tuple[list[Said], list[Said]]:
     for said in [*_said("utterances.yml"), *_said("utterances_since.yml")]:
         odd = hashlib.sha256(said.text.encode()).digest()[0] % 2
         (tune if odd else report).append(said)
-    return tune, [*report, *_said("utterances_later.yml"), *_said("utterances_last.yml")]
+    return [*tune, *_said("utterances_last.yml")], [*report, *_said("utterances_later.yml")]
 
 
 def _said(name: str) -> list[Said]:

@@ -13,6 +13,7 @@ _K1, _B = 1.5, 0.75
 """The usual saturation and length normalisation (Robertson & Zaragoza 2009)."""
 
 _WORD = re.compile(r"[a-z0-9]+")
+_FOUR_LETTER_PLURAL = re.compile(r"[a-z]{2}[^sui]s")
 _ENDING = re.compile(r"(ings?|ed|es|s|e)$")
 
 
@@ -28,7 +29,9 @@ def words_and_concepts_of(text: str) -> list[str]:
 
 
 def _stem(word: str) -> str:
-    return _ENDING.sub("", word) if len(word) > 4 else word
+    if len(word) > 4:
+        return _ENDING.sub("", word)
+    return word[:-1] if _FOUR_LETTER_PLURAL.fullmatch(word) else word
 
 
 class BM25:
@@ -65,3 +68,8 @@ class BM25:
                 at, weight = self._rows[word]
                 total[at] += weight
         return total
+
+    def known(self, query: str) -> float:
+        """Return the share of the query's words that some document has."""
+        words = self._read(query)
+        return sum(word in self._rows for word in words) / len(words) if words else 0.0

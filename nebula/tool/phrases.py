@@ -17,6 +17,9 @@ _FORMS_KEPT = 4
 
 _FEW_CHOICES = 6
 
+SUMMARY = 1
+"""Where the summary is among a tool's phrases."""
+
 _LITTLE = re.compile(r" (?:the|a|an|my|me)(?= |$)")
 """Words whose presence makes no other sentence."""
 

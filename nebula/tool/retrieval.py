@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from nebula.tool.bm25 import BM25, words_and_concepts_of
-from nebula.tool.phrases import phrases_of
+from nebula.tool.phrases import SUMMARY, phrases_of
 from nebula.tool.registry import Registry
 from nebula.tool.vectors.store import VectorStore
+from nebula.tool.wording import Wording
 
 if TYPE_CHECKING:
     from nebula.db.engine import Database
 
-_MEANING, _WORDS = 0.65, 0.35
-"""Weights of cosine and BM25: measured in benchmarks/p3.py on the tuning half."""
+_SENTENCE, _SUMMARY = 0.25, 0.20
+"""Weights of the cosine with the best sentence of a tool, and with its summary.
+
+They and those of `wording` sum to 1. They are what logistic regression over the ranked tools
+gave on the tuning half of benchmarks/p3.py, rounded, because the next tool will be another.
+"""
 
 
 class Embeds(Protocol):
@@ -56,7 +60,7 @@ class _Built:
     positions: dict[str, int]
     starts: npt.NDArray[np.int64]
     vectors: npt.NDArray[np.float32]
-    words: BM25
+    words: Wording
 
 
 class ToolIndex:
@@ -82,11 +86,11 @@ class ToolIndex:
         if not built.names or not text.strip():
             return []
         query = (await self._embedder.embed([text]))[0]
+        every = built.vectors @ query
         # The best sentence of each tool counts: rows of one tool lie next to each other.
-        cosines = np.maximum.reduceat(built.vectors @ query, built.starts)
-        words = built.words.scores(text)
-        best = float(words.max())
-        scores = _MEANING * cosines + (_WORDS * words / best if best > 0 else 0.0)
+        cosines = np.maximum.reduceat(every, built.starts)
+        summaries = every[built.starts + SUMMARY]
+        scores = _SENTENCE * cosines + _SUMMARY * summaries + built.words.scores(text)
         if tools is None:
             allowed = np.arange(len(built.names))
         else:
@@ -125,5 +129,5 @@ class ToolIndex:
             positions={tool.name: index for index, tool in enumerate(tools)},
             starts=np.cumsum([0, *sizes[:-1]]) if sizes else np.zeros(0, np.int64),
             vectors=vectors,
-            words=BM25([" ".join(group) for group in texts], words_and_concepts_of),
+            words=Wording([tool.feature for tool in tools], texts),
         )

@@ -99,7 +99,7 @@ async def test_a_failing_tool_tells_the_model_what_to_do(settings: Settings, ada
 async def test_a_person_reads_an_error_as_words(settings: Settings, ada: Caller) -> None:
     async with lab(settings) as world:
         typed = await say(world.jarvis, ada, "/lamps_fail")
-        asked = await say(world.jarvis, ada, "tell me about some broken lamp")
+        asked = await say(world.jarvis, ada, "that broken, dead lamp")
     for events in (typed, asked):
         text = only(events, "message")[-1].text
         assert text.splitlines() == ["The lamp does not answer", "", "Change its battery."]

@@ -9,11 +9,12 @@ from sqlalchemy import func, select, update
 
 from nebula.db.engine import Database
 from nebula.llm.embedding import Embedder
-from nebula.tool.bm25 import BM25, words_of
+from nebula.tool.bm25 import BM25, words_and_concepts_of, words_of
 from nebula.tool.phrases import phrases_of, plain_forms
 from nebula.tool.registry import Registry
 from nebula.tool.retrieval import ToolIndex
 from nebula.tool.vectors.models import ToolVectors
+from nebula.tool.wording import FEATURE, SENTENCE, WHOLE, Wording
 from tests.nebula.llm.command.house import TOOLS, gpu_switch
 
 
@@ -117,3 +118,33 @@ def test_rare_words_weigh_more_than_common_ones_and_unknown_ones_nothing() -> No
     assert scores[1] > 0
     assert not index.scores("zzz").any()
     assert words_of("Switching services") == ["switch", "servic"]
+
+
+def test_words_that_mean_the_same_meet() -> None:
+    index = BM25(["remove the workflow", "show the workflow"], words_and_concepts_of)
+    scores = index.scores("get rid of that pipeline")
+    assert scores[0] > scores[1] > 0
+    assert not BM25(["remove the workflow"]).scores("get rid of that pipeline").any()
+    assert "=delete" not in words_and_concepts_of("a ridge")
+
+
+def test_a_short_plural_is_the_same_word_as_its_singular() -> None:
+    assert words_of("jobs keys bus news") == ["job", "key", "bus", "new"]
+
+
+def test_a_request_is_compared_with_a_tools_text_its_best_sentence_and_its_feature() -> None:
+    wording = Wording(
+        ["gpu", "gpu", "jobs"],
+        [["show the gpu"], ["switch the gpu", "use another model"], ["list what waits"]],
+    )
+    scores = wording.scores("switch the gpu")
+    assert int(scores.argmax()) == 1
+    assert scores[1] == pytest.approx(WHOLE + SENTENCE + FEATURE)
+    assert scores[0] > scores[2] == 0
+    assert not wording.scores("zzz").any()
+
+
+def test_a_choice_is_shown_by_its_values_and_articles_make_no_other_sentence() -> None:
+    forms = plain_forms("{action} (the|my|a|) agent", choices={"action": ["pause", "resume"]})
+    assert len(forms) == 2
+    assert {form.split()[0] for form in forms} == {"pause", "resume"}
