@@ -33,7 +33,8 @@ _COLLECTIONS = """CAST((
 
 def _statement(*parts: str) -> TextClause:
     sql = "".join(parts).replace("<may read>", _MAY_READ).replace("<rights>", _RIGHTS)
-    return text(sql.replace("<collections>", _COLLECTIONS))
+    # The driver reads a statement anew for every search when it is longer than 4,096 bytes.
+    return text(" ".join(sql.replace("<collections>", _COLLECTIONS).split()))
 
 
 # How much there is, and how much of it the reader may read.

@@ -121,7 +121,8 @@ class Search:
             async with db.together():
                 await db.execute(SETTINGS, {"ef": str(way.ef)})
                 rows = await db.execute(BY_SCAN if way.exact else BY_INDEX, {**reader, **asked})
-                hits = [_hit(row) for row in await rows.fetchall()]
+            # Only now: asking for rows inside would wait for the server once more.
+            hits = [_hit(row) for row in await rows.fetchall()]
         return Found(hits, way.documents, way.exact)
 
     async def way(self, db: "Bare", query: str, reader: Mapping[str, object]) -> "Way":
@@ -201,7 +202,8 @@ def _any_of(words: Sequence[str]) -> str:
 
 def _written(vector: npt.NDArray[np.float32]) -> str:
     """Write a vector as pgvector reads it, with more digits than a half-precision float has."""
-    return "[" + ",".join([f"{value:.5g}" for value in vector.tolist()]) + "]"
+    values = vector.tolist()
+    return "[" + ("%.5g," * len(values) % tuple(values))[:-1] + "]"
 
 
 def _hit(row: tuple[Any, ...]) -> Hit:
