@@ -10,12 +10,18 @@
 
     function Assert-Success([string]$what) { if ($LASTEXITCODE -ne 0) { throw "$what failed" } }
 
+    function Test-Python([string]$version) {
+        # Windows PowerShell takes a redirected word on stderr for an error, and would stop here.
+        $ErrorActionPreference = 'Continue'
+        & py "-$version" -c 'import venv' 2>$null | Out-Null
+        $LASTEXITCODE -eq 0
+    }
+
     $nodeHome = if ($env:NEBULA_NODE_HOME) { $env:NEBULA_NODE_HOME } else { Join-Path $env:LOCALAPPDATA 'nebula-node' }
     $python = $null
     foreach ($version in '3.13', '3.12', '3.11') {
         if (Get-Command py -ErrorAction SilentlyContinue) {
-            & py "-$version" -c 'import venv' 2>$null
-            if ($LASTEXITCODE -eq 0) { $python = @('py', "-$version"); break }
+            if (Test-Python $version) { $python = @('py', "-$version"); break }
         }
     }
     if (-not $python) { throw 'Python 3.11 or newer is needed: winget install Python.Python.3.12' }

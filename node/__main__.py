@@ -89,11 +89,19 @@ async def run(given: argparse.Namespace) -> None:
 
     home = Home(given.home)
     me = home.identity()
+    _speak_into(home.path / "agent.log")
     checked_bind(me.bind, tls=bool(me.tls_cert))
     with _only_one(home.path), _listener(me.bind, me.port) as listener:
         async with open_agent(home) as agent:
             say(f"{me.name} listens at {me.url} and belongs to {me.control}")
             await serve(create_app(agent), listener, me)
+
+
+def _speak_into(log: Path) -> None:
+    """Write to a file what has no terminal to go to: Windows starts the agent without one."""
+    if sys.stderr is None:
+        log.unlink(missing_ok=True)
+        sys.stderr = sys.stdout = log.open("a", buffering=1, encoding="utf-8")
 
 
 @contextlib.contextmanager

@@ -3,9 +3,9 @@
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PureWindowsPath
 from xml.sax.saxutils import escape
 
 from node.errors import AgentError, Refused
@@ -57,14 +57,22 @@ WantedBy={"multi-user.target" if system else "default.target"}
 
 
 def task_xml(start: Start, user: str) -> str:
-    """Return a task for `schtasks /Create /XML` (schema 1.2 of Task Scheduler), run at sign-in."""
+    """Return a task for `schtasks /Create /XML` (schema 1.2 of Task Scheduler), run at sign-in.
+
+    It is asked for again every five minutes, which does nothing while it runs: a restart on
+    failure comes 255 times at most, and not after every kind of end.
+    """
     arguments = f'-m node run --home "{start.home}"'
     return f"""\
 <?xml version="1.0" encoding="UTF-16"?>
 <Task version="1.2" xmlns="http://schemas.microsoft.com/windows/2004/02/mit/task">
   <RegistrationInfo><Description>Nebula Command node agent</Description></RegistrationInfo>
   <Triggers>
-    <LogonTrigger><Enabled>true</Enabled><UserId>{escape(user)}</UserId></LogonTrigger>
+    <LogonTrigger>
+      <Enabled>true</Enabled>
+      <Repetition><Interval>PT5M</Interval></Repetition>
+      <UserId>{escape(user)}</UserId>
+    </LogonTrigger>
   </Triggers>
   <Principals>
     <Principal id="Author">
@@ -79,7 +87,8 @@ def task_xml(start: Start, user: str) -> str:
     <StopIfGoingOnBatteries>false</StopIfGoingOnBatteries>
     <StartWhenAvailable>true</StartWhenAvailable>
     <ExecutionTimeLimit>PT0S</ExecutionTimeLimit>
-    <RestartOnFailure><Interval>PT1M</Interval><Count>999</Count></RestartOnFailure>
+    <Priority>5</Priority>
+    <RestartOnFailure><Interval>PT1M</Interval><Count>255</Count></RestartOnFailure>
   </Settings>
   <Actions Context="Author">
     <Exec>
@@ -92,12 +101,24 @@ def task_xml(start: Start, user: str) -> str:
 """
 
 
+def windowless(start: Start) -> Start:
+    """Return the same with the Python that opens no window, which somebody would close."""
+    file = PureWindowsPath(start.python)
+    return replace(start, python=str(file.with_name("pythonw.exe")))
+
+
+def windows_user(environment: Mapping[str, str]) -> str:
+    """Return who signs in, with the domain or machine: names alone are found on this machine only."""
+    names = (environment.get("USERDOMAIN", ""), environment.get("USERNAME", ""))
+    return "\\".join(name for name in names if name)
+
+
 def install(home: Path) -> str:
     """Install the auto-start of this system and say what was done (blocking)."""
     start = Start(sys.executable, str(ours()), str(home.resolve()))
     if sys.platform == "win32":  # pragma: no cover - the text it makes is tested
         file = home / f"{TASK}.xml"
-        file.write_text(task_xml(start, os.environ.get("USERNAME", "")), encoding="utf-16")
+        file.write_text(task_xml(windowless(start), windows_user(os.environ)), encoding="utf-16")
         _run(["schtasks", "/Create", "/F", "/TN", TASK, "/XML", str(file)])
         _run(["schtasks", "/Run", "/TN", TASK])
         return f"The task {TASK} starts the agent when you sign in."
