@@ -224,6 +224,8 @@ class Supervisor:
                     service.reason = f"not up after {service.spec.start_seconds:g} s: {said}"
                     service.launched.tell("kill")
                     return
+                else:
+                    service.reason = f"not up yet: {said}"
                 await asyncio.sleep(
                     self._check_seconds if was_up else min(0.5, self._check_seconds)
                 )

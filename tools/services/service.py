@@ -3,17 +3,21 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import Iterable, Iterator
+from urllib.parse import urlsplit
 
 from nebula.errors import Conflict, NebulaError, NotFound, TimedOut, UpstreamRejected
+from nebula.services.health import Health
 from nebula.services.map import ServiceMap
 from nebula.services.nodes.client import NodeClient
 from nebula.services.nodes.follow import follow, task_id
-from nebula.services.nodes.node import Node
+from nebula.services.nodes.node import Node, NodeHealth
 from nebula.services.nodes.registry import NodeRegistry
 from nebula.services.resolve import normal
 from nebula.services.sizes import spoken
 from nebula.tool.context import Context
 from node.protocol import RecipeInfo, ServiceReport, ServiceState, TaskRequest
+from tools.services.schemas import ServiceEntry
 
 _POLL_SECONDS = 0.5
 _UP_SECONDS = 900.0
@@ -56,6 +60,43 @@ def _names(services: ServiceMap, node: Node, report: ServiceReport) -> set[str]:
         if report.port is not None and services.address(spec).endswith(f":{report.port}"):
             names |= {spec.name, *spec.aliases}
     return {normal(name) for name in names}
+
+
+_STATES = {
+    ServiceState.UP: Health.UP,
+    ServiceState.UNHEALTHY: Health.UNHEALTHY,
+    ServiceState.STARTING: Health.UNKNOWN,
+}
+
+
+def looked_after(
+    nodes: Iterable[Node], services: ServiceMap, name: str | None = None
+) -> Iterator[ServiceEntry]:
+    """Return the services, or those of a name, that agents look after and the map does not have."""
+    for node in nodes:
+        mapped = {urlsplit(services.address(s)).port for s in services.on(node.name)}
+        for report in node.services:
+            named = name is None or normal(name) in _names(services, node, report)
+            if named and (report.port is None or report.port not in mapped):
+                yield _entry(node, report)
+
+
+def _entry(node: Node, report: ServiceReport) -> ServiceEntry:
+    host = urlsplit(node.url).hostname or node.name
+    silent = node.health is NodeHealth.OFFLINE
+    state = Health.UNKNOWN if silent else _STATES.get(report.state, Health.DOWN)
+    told = "" if report.state is ServiceState.UP else report.state.value
+    if report.state is ServiceState.WAITING:
+        told = f"is started again ({report.restarts} times so far)"
+    why = "its machine is offline" if silent else ": ".join(w for w in (told, report.reason) if w)
+    return ServiceEntry(
+        name=report.name,
+        kind=report.kind,
+        node=node.name,
+        address=f"{host}:{report.port}" if report.port else host,
+        state=state.value,
+        reason=why,
+    )
 
 
 async def recipe_of(client: NodeClient, name: str) -> RecipeInfo:

@@ -1,11 +1,14 @@
 """The service map's face, and the services that machines' agents look after."""
 
 import time
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field
 
+from nebula.errors import NotFound
 from nebula.policy.selectors import Kind
+from nebula.services.directory import ServiceDirectory
 from nebula.tool.context import Context
 from nebula.tool.definition import Effect, EffectKind, tool
 from tools.services import service as rules
@@ -60,32 +63,47 @@ async def services_list(
         ),
     ] = None,
 ) -> ServiceList:
-    """List the services of the service map with their health right now, and the map's mistakes."""
+    """List the services of the map and of machines' agents, with their health right now."""
     directory = ctx.parts.services
     await directory.refresh()
-    wanted = directory.find(service) if service else None
-    found = await directory.health()
+    machines = await ctx.parts.nodes.list()
+    own = list(rules.looked_after(machines, directory.map, service))
+    wanted = _wanted(directory, service, own) if service else None
+    health = await directory.health()
     aliases = {s.name: list(s.aliases) for s in directory.map.services}
+    found = [
+        ServiceEntry(
+            name=h.name,
+            kind=h.kind,
+            node=h.node,
+            address=h.address,
+            state=h.state.value,
+            reason=h.reason,
+            latency_ms=h.latency_ms,
+            aliases=aliases.get(h.name, []),
+            simulated=h.simulated,
+        )
+        for h in health
+        if wanted is None or h.name in wanted
+    ]
+    found += own
     return ServiceList(
-        services=[
-            ServiceEntry(
-                name=h.name,
-                kind=h.kind,
-                node=h.node,
-                address=h.address,
-                state=h.state.value,
-                reason=h.reason,
-                latency_ms=h.latency_ms,
-                aliases=aliases.get(h.name, []),
-                simulated=h.simulated,
-            )
-            for h in found
-            if node in {None, h.node} and state in {None, h.state.value}
-            if wanted is None or h.name in wanted
-        ],
+        services=[s for s in found if node in {None, s.node} and state in {None, s.state}],
         map_problems=[str(p) for p in directory.problems],
-        outside=any(directory.map.joined(h.node) for h in found if node in {None, h.node}),
+        outside=any(m.name == node or node is None for m in machines),
     )
+
+
+def _wanted(
+    directory: ServiceDirectory, service: str, own: Sequence[ServiceEntry]
+) -> frozenset[str]:
+    """Return the services of the map that a name means; none when it is an agent's alone."""
+    try:
+        return directory.find(service)
+    except NotFound:
+        if not own:
+            raise
+        return frozenset()
 
 
 async def _act(ctx: Context, service: str, node: str | None, action: str) -> ServiceAction:

@@ -1,5 +1,6 @@
 """Services that agents look after: started, stopped, read and installed, on real agents."""
 
+import asyncio
 import hashlib
 import io
 import json
@@ -24,6 +25,7 @@ from nebula.errors import (
     UpstreamUnavailable,
 )
 from nebula.jobs.job import JobState
+from nebula.policy.labels import Label
 from nebula.settings import Settings
 from nebula.tool.render import to_markdown
 from tests.fakes.serve import serve
@@ -128,6 +130,29 @@ async def test_services_start_stop_restart_and_logs_reach_the_machine(
             await lab.call(viewer, tool, service="web")
     with pytest.raises(NotFound, match="looks after 'nothing'"):
         await lab.call(developer, "services_start", service="nothing")
+
+
+async def test_services_list_has_what_only_a_machine_knows(
+    lab: Lab, developer: Principal, viewer: Principal
+) -> None:
+    port = free_port()
+    await lab.agent(services={"my-api": web(port)})
+    await lab.call(developer, "services_start", service="my-api")
+
+    async def state() -> str:
+        found = await lab.call(viewer, "services_list", service="my-api")
+        assert found.origin() is Label.OUTSIDE, "the machine named it itself"
+        (entry,) = found.services
+        assert (entry.node, entry.address) == ("pc", f"127.0.0.1:{port}")
+        return str(entry.state)
+
+    async with asyncio.timeout(20):
+        while await state() != "up":
+            await asyncio.sleep(0.1)
+    everything = await lab.call(viewer, "services_list", node="pc", state="up")
+    assert "my-api" in [s.name for s in everything.services]
+    with pytest.raises(NotFound):
+        await lab.call(viewer, "services_list", service="no such thing at all")
 
 
 async def _answers(agent: AgentProcess, port: int) -> None:
