@@ -24,7 +24,7 @@ from nebula.policy.labels import Label
 from nebula.tool.arguments import checked
 from nebula.tool.definition import AnyTool, Effect
 from nebula.tool.render import to_markdown
-from nebula.tool.result import Markdown, Result
+from nebula.tool.result import Block, Markdown, Result
 
 Answer = ToolMessage | Command[Any]
 
@@ -89,10 +89,13 @@ async def _run(request: ToolCallRequest, turn: TurnContext) -> Answer:
     except NebulaError as error:
         turn.emit(call.event("failed", error=error.payload()))
         return _failed(call, error, turn)
-    blocks = list(result.render())
-    turn.emit(
-        call.event("done", blocks=blocks, result=result.model_dump(mode="json", exclude_none=True))
-    )
+    kept = result.kept()
+    blocks = list(kept.render())
+    done = call.done(kept, blocks)
+    if kept is not result:
+        turn.shown_once[call.id] = list(result.render())
+        done = done.seen_as(call.done(result, turn.shown_once[call.id]))
+    turn.emit(done)
     if isinstance(result, JobHandle):
         turn.emit(
             JobEvent(
@@ -103,7 +106,7 @@ async def _run(request: ToolCallRequest, turn: TurnContext) -> Answer:
             )
         )
     outside = tool.outside and result.origin() is Label.OUTSIDE
-    text = result_text(tool, result, blocks, outside=outside)
+    text = result_text(tool, kept, blocks, outside=outside)
     shown = {
         "markdown": to_markdown(blocks),
         "blocks": [block.model_dump(mode="json") for block in blocks],
@@ -225,6 +228,11 @@ class _Call:
                 **more,
             }
         )
+
+    def done(self, result: Result, blocks: list[Block]) -> ToolEvent:
+        """Return what listeners hear when it has ended well."""
+        told = result.model_dump(mode="json", exclude_none=True)
+        return self.event("done", blocks=blocks, result=told)
 
     def answer(self, text: str, artifact: dict[str, Any], *, failed: bool = False) -> ToolMessage:
         """Return what the model hears of this call."""

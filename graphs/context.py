@@ -15,6 +15,7 @@ from nebula.policy.labels import Label
 from nebula.policy.plan import Plan, read
 from nebula.policy.words import LONGEST
 from nebula.tool.executor import Executor
+from nebula.tool.result import Block
 
 Emit = Callable[[ChatEvent], None]
 
@@ -134,3 +135,5 @@ class TurnContext:
     """A dry run: what would change something is noted and not done."""
     allowance: Allowance | None = None
     meter: Meter = field(default_factory=Meter)
+    shown_once: dict[str, list[Block]] = field(default_factory=dict)
+    """By call: what only whoever follows the turn now may see of its result."""

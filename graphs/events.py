@@ -3,9 +3,9 @@
 A turn begins with `session`, ends with `done`, and in between sends any number of the others.
 """
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, PrivateAttr
 
 from nebula.tool.result import Block
 
@@ -16,6 +16,17 @@ if TYPE_CHECKING:
 class _Event(BaseModel):
     seq: int = 0
     """Counts from 1 within a turn."""
+    _seen: Any = PrivateAttr(None)
+
+    def seen_as(self, live: "_Event") -> Self:
+        """Let whoever follows the turn now see `live` in its place; this is what is kept."""
+        self._seen = live
+        return self
+
+    @property
+    def seen(self) -> Any:
+        """Return what whoever follows the turn now sees."""
+        return self if self._seen is None else self._seen.model_copy(update={"seq": self.seq})
 
 
 class SessionEvent(_Event):

@@ -23,6 +23,7 @@ from graphs.context import ThreadState, TurnContext
 from graphs.events import MessageEvent, TokenEvent
 from graphs.schemas import Schemas
 from nebula.llm.routed import RoutedChatModel
+from nebula.tool.render import to_markdown
 from nebula.tool.result import Block, Choices
 
 _BLOCKS: TypeAdapter[list[Block]] = TypeAdapter(list[Block])
@@ -143,7 +144,11 @@ def _plain_answer(
     artifact = last.artifact or {}
     blocks = _BLOCKS.validate_python(artifact.get("blocks", []))
     text = str(artifact.get("markdown", ""))
-    turn.emit(MessageEvent(message_id=_message_id(turn), text=text, blocks=blocks))
+    message = MessageEvent(message_id=_message_id(turn), text=text, blocks=blocks)
+    if (once := turn.shown_once.get(plain)) is not None:
+        live = message.model_copy(update={"text": to_markdown(once), "blocks": once})
+        message = message.seen_as(live)
+    turn.emit(message)
     return AIMessage(text)
 
 

@@ -68,7 +68,7 @@ class TurnStream:
         at = 0
         while True:
             while at < len(self._events):
-                yield self._events[at]
+                yield self._events[at].seen
                 at += 1
             if self.closed:
                 return

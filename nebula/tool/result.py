@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field
 
@@ -111,3 +111,8 @@ class Result(BaseModel):
             for mark in field.metadata
             if isinstance(mark, ShownOnce)
         }
+
+    def kept(self) -> Self:
+        """Return what may be kept of it: the next step stands for what is shown once."""
+        once = {name: f"Shown once. {mark.hint}" for name, mark in self.shown_once().items()}
+        return self.model_copy(update=once) if once else self

@@ -24,7 +24,7 @@ from nebula.settings import Settings
 from nebula.tool.context import Context
 from nebula.tool.definition import AnyTool, Audience, Effect, EffectKind, tool
 from nebula.tool.registry import Registry
-from nebula.tool.result import Result
+from nebula.tool.result import Result, ShownOnce
 
 DONE: list[str] = []
 """What the tools did, in order."""
@@ -109,6 +109,25 @@ async def lamps_fail(ctx: Context) -> Lamp:
     raise UpstreamUnavailable("The lamp does not answer", hint="Change its battery.")
 
 
+class LampKey(Result):
+    """A key that is shown once, beside what may be kept."""
+
+    name: str
+    key: Annotated[str, ShownOnce("Ask for another key.")]
+
+
+@tool(
+    effect=Effect.WRITE,
+    kind=EffectKind.OPAQUE,
+    audience=Audience.HUMAN,
+    selectors=["name"],
+    examples=["give me the key of the lamp", "a key for the lamp"],
+)
+async def lamps_key(ctx: Context, name: Name) -> LampKey:
+    """Make a key, which no model is ever shown."""
+    return LampKey(name=name, key="k3y-of-the-lamp-c2f1")
+
+
 ALL = [
     lamps_show,
     lamps_light,
@@ -117,6 +136,7 @@ ALL = [
     lamps_sell,
     lamps_wait,
     lamps_fail,
+    lamps_key,
 ]
 
 LAMPLIGHTER = Profile(

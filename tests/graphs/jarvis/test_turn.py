@@ -5,8 +5,10 @@ from collections.abc import Sequence
 
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage
+from sqlalchemy import text as sql
 
 from graphs.events import DoneEvent
+from nebula.app import App
 from nebula.auth.principal import Caller, Surface
 from nebula.errors import NotFound
 from nebula.settings import Settings
@@ -36,6 +38,48 @@ async def test_a_plain_command_asks_no_model(settings: Settings, ada: Caller) ->
     [message] = only(events, "message")
     assert "porch" in message.text
     assert message.blocks
+
+
+async def test_what_is_shown_once_is_seen_by_who_asked_and_kept_nowhere(
+    settings: Settings, ada: Caller
+) -> None:
+    key = "k3y-of-the-lamp-c2f1"
+    async with lab(settings, script("You are welcome.")) as world:
+        events = await say(world.jarvis, ada, "/lamps_key porch")
+        [message], [*_, done] = only(events, "message"), only(events, "tool")
+        assert key in message.text and key in str(message.blocks)
+        assert done.result == {"name": "porch", "key": key} and key in str(done.blocks)
+        assert [event.seq for event in events] == list(range(1, len(events) + 1))
+        session_id = events[0].session_id
+        await say(world.jarvis, ada, "thank you for all of this", session_id=session_id)
+        [(heard, _)] = world.model.asked
+        transcript = await world.jarvis.sessions.messages(session_id, ada.principal)
+        found = await _rows_with(world.app, key)
+    assert key not in str(heard), "no model is ever shown it"
+    assert "Shown once. Ask for another key." in transcript[1].text
+    assert found == []
+
+
+async def _rows_with(app: App, words: str) -> list[str]:
+    """Return the tables that hold some words, in text or in bytes."""
+    columns = sql(
+        "SELECT format('%I.%I', table_schema, table_name), column_name, data_type = 'bytea'"
+        " FROM information_schema.columns JOIN information_schema.tables"
+        " USING (table_schema, table_name) WHERE table_type = 'BASE TABLE'"
+        " AND table_schema NOT IN ('pg_catalog', 'information_schema')"
+    )
+    found = []
+    async with app.parts.db.session() as session:
+        for table, column, raw in (await session.execute(columns)).all():
+            where = (
+                f"convert_to(:words, 'UTF8') IN \"{column}\""
+                if raw
+                else f':words IN "{column}"::text'
+            )
+            asked = sql(f"SELECT count(*) FROM {table} WHERE position({where}) > 0")
+            if await session.scalar(asked, {"words": words}):
+                found.append(f"{table}.{column}")
+    return found
 
 
 async def test_parallel_calls_all_run_and_show_a_plan(settings: Settings, ada: Caller) -> None:
