@@ -130,7 +130,7 @@ class Crew:
         if call is None and caller.surface is not Surface.SCHEDULE:
             mine = set(visible)
             others = [tool for tool in self.executor.registry if tool not in mine]
-            call = self._commands.match_exact(said, others)
+            call = self._commands.match_exact(said, others) if others else None
         return None if call is None else (call.name, call.arguments)
 
     def settled(self, typed: str, caller: Caller, turn_id: str) -> Plan:

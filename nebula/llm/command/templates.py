@@ -72,6 +72,8 @@ class Templates:
         self._compiled: dict[str, _Compiled] = {}
         self._fragments: set[str] = set()
         self._lists: dict[str, tuple[tuple[tuple[str, str], ...], SlotList]] = {}
+        # A sentence is read with closed slots, and when nothing came of that, with open ones.
+        self._may_fit = lru_cache(maxsize=32)(self._looked_through)
 
     def match(self, text: str, tools: Sequence[AnyTool], *, open_slots: bool) -> list[Match]:
         """Return the best matches, all of equal rank.
@@ -84,13 +86,8 @@ class Templates:
         """
         from hassil.intents import Intents
         from hassil.recognize import recognize_all
-        from hassil.util import normalize_for_matching
 
-        every = [self._of(tool) for tool in tools if tool.says]
-        # hassil looks for these, too, but only after it has gathered every list of every tool.
-        haystack = normalize_for_matching(text).text.casefold()
-        there = {fragment for fragment in self._fragments if fragment in haystack}
-        compiled = {each.tool.name: each for each in every if each.may_fit(there)}
+        compiled = self._may_fit(text, tuple(tools))
         if not compiled:
             return []
         closed = self._known_lists()
@@ -116,6 +113,16 @@ class Templates:
         """Return (spoken form, value) of everything known for a parameter at this moment."""
         values = self._values.get(parameter)
         return list(_forms(tuple(values()))) if values is not None else []
+
+    def _looked_through(self, text: str, tools: tuple[AnyTool, ...]) -> Mapping[str, _Compiled]:
+        """Return the tools, by name, of which a sentence may fit."""
+        from hassil.util import normalize_for_matching
+
+        every = [self._of(tool) for tool in tools if tool.says]
+        # hassil looks for these, too, but only after it has gathered every list of every tool.
+        haystack = normalize_for_matching(text).text.casefold()
+        there = {fragment for fragment in self._fragments if fragment in haystack}
+        return {each.tool.name: each for each in every if each.may_fit(there)}
 
     def _of(self, tool: AnyTool) -> _Compiled:
         known = self._compiled.get(tool.name)
