@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 import psycopg
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from psycopg import AsyncConnection, AsyncCursor, OperationalError
 from psycopg.rows import DictRow, dict_row
@@ -22,6 +24,9 @@ _MORE_THAN_ONE = (
     " GROUP BY thread_id HAVING count(*) > 1"
 )
 
+BEGINS = "__begins"
+"""In a run's configuration: the thread begins with it. LangGraph stores no key of this form."""
+
 Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
 
 
@@ -33,6 +38,15 @@ class Checkpoints(AsyncPostgresSaver):
         super().__init__(pool)
         # The library's lock lets one call through at a time, for the sake of a single connection.
         self.lock = asyncio.Semaphore(pool.max_size)  # type: ignore[assignment]
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Return a checkpoint; a thread that begins now has none to look for."""
+        asked = config["configurable"]
+        begins = asked.get(BEGINS) and not asked.get("checkpoint_id")
+        # Sub-agents run under the same configuration, each in a namespace of its own.
+        if begins and not asked.get("checkpoint_ns"):
+            return None
+        return await super().aget_tuple(config)
 
     async def keep_latest(self, thread_ids: Iterable[str]) -> None:
         """Keep only each thread's latest checkpoint; a prune that lost a race is left to the next."""

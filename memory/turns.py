@@ -159,6 +159,8 @@ class Turn(BaseModel):
     title: str = ""
     running: bool = False
     """False while it waits for an earlier one."""
+    first: bool = False
+    """Its session began with it, so there is nothing from before."""
     earlier: list[Unfinished] = []
 
 
@@ -199,7 +201,8 @@ class Turns:
         Raises:
             NotFound: when the session is not the caller's.
         """
-        turn = Turn(id=uuid4().hex, session_id=session_id or uuid4().hex)
+        new = session_id is None
+        turn = Turn(id=uuid4().hex, session_id=session_id or uuid4().hex, first=new)
         values = {
             "session": turn.session_id,
             "owner": caller.principal.id,

@@ -25,6 +25,7 @@ from graphs.jarvis.plan import NAME as PLAN
 from graphs.jarvis.repair import message_id, repairs
 from graphs.jarvis.selection import has_several_steps, is_question, may_mix
 from graphs.jarvis.stream import TurnStream
+from memory.checkpoints import BEGINS
 from memory.turns import Ending, Turns, together
 from nebula.auth.grant import READ_ONLY
 from nebula.auth.principal import Caller
@@ -169,9 +170,8 @@ class TurnRunner:
         if running.pictures:
             await self._look(running)
         work, context = await (self._begin(running) if running.said else self._go_on(running))
-        result = await self._crew.graph.ainvoke(
-            work, _thread(turn.session_id), context=context, durability="exit"
-        )
+        thread = _thread(turn.session_id, begins=turn.first)
+        result = await self._crew.graph.ainvoke(work, thread, context=context, durability="exit")
         labels = str(result.get("labels", "")).split()
         running.labels = frozenset(Label(label) for label in labels)
         if not (interrupts := result.get("__interrupt__")):
@@ -233,7 +233,7 @@ class TurnRunner:
     async def _thread_before(self, running: Running) -> Mapping[str, Any]:
         """Load the thread when this turn's beginning depends on it."""
         turn = running.stream.turn
-        if not turn.earlier and len(running.said.split()) >= _SHORT:
+        if turn.first or (not turn.earlier and len(running.said.split()) >= _SHORT):
             return {}
         state = await self._crew.graph.aget_state(_thread(turn.session_id))
         return state.values
@@ -374,8 +374,9 @@ def _of_errand(
     return None
 
 
-def _thread(session_id: str) -> RunnableConfig:
-    return {"configurable": {"thread_id": session_id}, "recursion_limit": 200}
+def _thread(session_id: str, *, begins: bool = False) -> RunnableConfig:
+    of_run = {"thread_id": session_id, BEGINS: begins}
+    return {"configurable": of_run, "recursion_limit": 200}
 
 
 def _last_said(values: Mapping[str, Any]) -> str:

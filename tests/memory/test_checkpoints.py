@@ -6,7 +6,7 @@ from typing import Any
 from langgraph.graph import END, START, MessagesState, StateGraph
 from psycopg import AsyncConnection
 
-from memory.checkpoints import SCHEMA, Checkpoints, open_checkpoints, set_up_schema
+from memory.checkpoints import BEGINS, SCHEMA, Checkpoints, open_checkpoints, set_up_schema
 from nebula.db.engine import Database
 
 
@@ -20,7 +20,7 @@ async def grown(checkpoints: Checkpoints, thread: str, turns: int) -> None:
     for turn in range(turns):
         await compiled.ainvoke(
             {"messages": [("user", str(turn))]},
-            {"configurable": {"thread_id": thread}},
+            {"configurable": {"thread_id": thread, BEGINS: turn == 0}},
             durability="exit",
         )
 
@@ -72,3 +72,16 @@ async def test_pruning_leaves_a_thread_of_one_turn_as_it_is(database: Database) 
     assert before is not None
     assert before == after
     assert await count(database, "checkpoints") == 2
+
+
+async def test_a_thread_that_begins_is_not_looked_for(database: Database) -> None:
+    async with open_checkpoints(database.conninfo) as checkpoints:
+        await grown(checkpoints, "t", 1)
+        known = await checkpoints.aget_tuple({"configurable": {"thread_id": "t"}})
+        assert known is not None
+        at = known.config["configurable"]
+        begins = {"configurable": {"thread_id": "t", BEGINS: True}}
+        assert await checkpoints.aget_tuple(begins) is None  # type: ignore[arg-type]
+        # What this very run wrote is found, by its id.
+        assert await checkpoints.aget_tuple({"configurable": {**at, BEGINS: True}}) is not None
+        assert BEGINS not in known.metadata
