@@ -68,6 +68,28 @@ def test_the_card_survives_a_reload_and_approving_it_runs_the_call_once(
     expect(chat.card().get_by_role("button")).to_have_count(0)
 
 
+def test_what_weighs_most_is_approved_by_no_bare_word_and_denied_by_one(
+    site: Site, chat: Chat, person: str
+) -> None:
+    ask_to_delete(site, chat, f"{person}-victim")
+    chat.say("approve")
+    expect(chat.answer("not approved by one word")).to_be_visible(timeout=ANSWER_MS)
+    expect(chat.card()).to_have_attribute("data-state", "pending")
+    chat.say("deny")
+    expect(chat.card()).to_have_attribute("data-state", "denied", timeout=ANSWER_MS)
+    assert f"{person}-victim" in people(site)
+
+
+def test_a_question_is_approved_by_its_id_as_with_its_button(
+    site: Site, chat: Chat, person: str
+) -> None:
+    ask_to_delete(site, chat, f"{person}-victim")
+    chat.say(f"approve {approval_id(chat)}")
+    expect(chat.card()).to_contain_text("Approved", timeout=ANSWER_MS)
+    expect(chat.answer("was deleted")).to_be_visible(timeout=ANSWER_MS)
+    assert f"{person}-victim" not in people(site)
+
+
 def test_a_second_click_in_another_window_changes_nothing(
     site: Site, signed_in: SignIn, person: str
 ) -> None:

@@ -13,7 +13,7 @@ from nebula.auth.principal import Surface
 from nebula.errors import NebulaError
 from ui.chat import door
 from ui.chat.screen import LiveScreen
-from ui.chat.session import session_of
+from ui.chat.session import begun, session_of
 from ui.chat.spoken import meant, spoken
 from ui.chat.turn import Turn
 from ui.chat.uploads import attachments_of
@@ -49,11 +49,11 @@ async def _events(message: "cl.Message") -> AsyncIterator[ChatEvent]:
 async def _decided(message: "cl.Message") -> bool:
     """Take a message that answers the question which waits in this conversation."""
     said = None if message.command or message.elements else spoken(message.content)
-    thread = context.session.thread_id if said is not None else None
-    if said is None or not thread:
+    session_id = begun(context.session)
+    if said is None or session_id is None:
         return False
     approvals, me = door.app().parts.approvals, await door.me()
-    question = await meant(approvals, said, me, thread)
+    question = await meant(approvals, said, me, session_id)
     if question is None:
         return False
     await approvals.decide(question.id, decision=said.answer, by=me, surface=Surface.CHAT)
