@@ -8,6 +8,7 @@ from typing import Final
 
 from api.approvals import Card
 from nebula.markup.text import visible
+from nebula.notice import Notice
 from nebula.policy.answering import Bar
 from nebula.policy.labels import Label
 from nebula.tool.result import Block, Markdown, Table
@@ -75,6 +76,12 @@ def card_html(card: Card, to: str) -> str:
         _answers(card, escape(to)) if pending else "",
     ]
     return f'<section data-approval="{escape(card.id)}">{"".join(parts)}</section>'
+
+
+def notice_html(notice: Notice) -> str:
+    """Return what stands still and what its owner can do about it."""
+    head = f"<h1>{_text(notice.name)} stands still</h1>"
+    return f"<section>{head}<p>{_text(notice.said)}</p><p>{_text(notice.step)}</p></section>"
 
 
 def _answers(card: Card, to: str) -> str:

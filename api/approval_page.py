@@ -7,10 +7,11 @@ from fastapi import APIRouter, Request
 from pydantic import Field, ValidationError
 from starlette.responses import RedirectResponse, Response
 
-from api.approval_card import CHANGED, LIVE, SCRIPT, card_html
+from api.approval_card import CHANGED, LIVE, SCRIPT, card_html, notice_html
 from api.approvals import Decision, card_of
 from api.doors import Open
 from api.identity import Person, client_address, identify
+from api.notices import notices_of
 from api.pages import form_page
 from api.signin import with_cookie
 from nebula.auth.logins import SignIn
@@ -51,12 +52,15 @@ async def inbox(request: Request, open_: Open) -> Response:
         approvals = open_.app.parts.approvals
         waiting = await approvals.list(who.principal)
         cards = [await card_of(approvals, one, who.principal) for one in waiting]
+        still = await notices_of(open_.app.parts.db, who.principal)
     except NotAuthenticated:
         return _sign_in(_INBOX)
     except NebulaError as error:
         return _problem(error)
-    head = f"<h1>{len(cards) or 'Nothing'} waiting for you</h1>" if len(cards) != 1 else ""
-    shown = "<hr>".join(card_html(card, page_of(card.id)) for card in cards) or _NOTHING
+    count = len(cards) + len(still)
+    head = f"<h1>{count or 'Nothing'} waiting for you</h1>" if len(cards) != 1 or still else ""
+    parts = [card_html(card, page_of(card.id)) for card in cards]
+    shown = "<hr>".join([*parts, *map(notice_html, still)]) or _NOTHING
     return form_page("Approvals", f"{CHANGED}{head}{shown}", script=SCRIPT, inbox=True)
 
 

@@ -7,11 +7,17 @@ NebulaError
 ├── NotAuthenticated 401    ├── ApprovalRequired 202  ├── UpstreamRejected 502
 ├── PermissionDenied 403    ├── RateLimited 429       ├── TimedOut 504, Yielded 503
 ├── NotFound 404            ├── TooLarge 413          ├── OutcomeUnknown 502, Paused 503
-├── SandboxUnavailable 503  ├── WaitsFor 202
+├── SandboxUnavailable 503  ├── WaitsFor 202          │   └── NoModel 503
 └── InternalError 500 (a bug, known to callers by its reference only)
 """
 
+from collections.abc import Iterator
 from typing import ClassVar, Self
+
+WITHOUT_MODEL = (
+    "Start Ollama or set a key (`check setup` says how), write what it shall do as one plain"
+    " command, or make it a workflow, which needs no model."
+)
 
 
 class NebulaError(Exception):
@@ -123,6 +129,16 @@ class UpstreamUnavailable(NebulaError):
     outside = True
 
 
+class NoModel(UpstreamUnavailable):
+    """No language model answers."""
+
+    code = "no_model"
+
+    def __init__(self, message: str = "", *, hint: str = "") -> None:
+        """Say what can be done without one, unless there is more to say."""
+        super().__init__(message, hint=hint or WITHOUT_MODEL)
+
+
 class UpstreamRejected(NebulaError):
     """The other system refused."""
 
@@ -223,4 +239,10 @@ class StoredError(NebulaError):
 
 def by_code(code: str) -> type[NebulaError]:
     """Return the error class that owns a code, or NebulaError itself."""
-    return next((cls for cls in NebulaError.__subclasses__() if cls.code == code), NebulaError)
+    return next((kind for kind in _kinds(NebulaError) if kind.code == code), NebulaError)
+
+
+def _kinds(of: type[NebulaError]) -> Iterator[type[NebulaError]]:
+    for kind in of.__subclasses__():
+        yield kind
+        yield from _kinds(kind)

@@ -10,8 +10,8 @@ from nebula.db.bare import Statements
 from nebula.errors import TimedOut
 from nebula.policy.labels import Label
 from nebula.tool.definition import Effect
+from tools.agents.ending import LIMITS, settle
 from tools.agents.ending import Ending as RunEnding
-from tools.agents.ending import settle
 from tools.agents.runs import Runs, Start
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class Outcome:
     meter: Meter
     seconds: float
     problem: str = ""
+    code: str = ""
     approvals: list[str] = field(default_factory=list)
 
 
@@ -72,6 +73,7 @@ class Errands:
             state=state,
             report=answer.text,
             problem=problem,
+            code=LIMITS if state == "stopped" else outcome.code,
             did=self._effects(answer),
             seconds=outcome.seconds,
             model_calls=outcome.meter.model_calls,

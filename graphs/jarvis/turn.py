@@ -33,8 +33,8 @@ from nebula.errors import (
     Conflict,
     InternalError,
     NebulaError,
+    NoModel,
     PermissionDenied,
-    UpstreamUnavailable,
 )
 from nebula.policy.labels import Label
 from nebula.policy.plan import Plan, written
@@ -72,6 +72,8 @@ class Running:
     """The run of an autonomous agent that this is, if it is one."""
     problem: str = ""
     """Why it failed."""
+    code: str = ""
+    """The code of the error that it failed with."""
 
 
 class TurnRunner:
@@ -104,7 +106,7 @@ class TurnRunner:
             _end_this_cancellation()
         except NebulaError as error:
             ending = "failed"
-            running.problem = str(error)
+            running.problem, running.code = str(error), error.code
             stream.emit(ErrorEvent(error=error.payload()))
         except Exception:
             # The outermost handler of a turn: nothing above it would tell the person.
@@ -320,7 +322,7 @@ class TurnRunner:
         try:
             also = [self._broadcast.last_words(stream, done)]
             if running.errand is not None:
-                outcome = Outcome(ending, meter, done.seconds, running.problem)
+                outcome = Outcome(ending, meter, done.seconds, running.problem, running.code)
                 also.append(self._errands.ended(running.errand, outcome, answer))
             if not await self._turns.finish(stream.turn, ending, answer, also=together(also)):
                 await self._crew.forget(stream.turn.session_id)
@@ -360,17 +362,14 @@ def _of_errand(
     """Return the call that an agent's purpose plainly is, within what the agent works with.
 
     Raises:
-        UpstreamUnavailable: when it is none and no model is there to understand it.
+        NoModel: when it is none and no model is there to understand it.
     """
     assert running.errand is not None
     profile = running.errand.profile
     if command is not None and profile.is_offered(crew.executor.registry.get(command[0])):
         return command
     if running.model == COMMAND:
-        raise UpstreamUnavailable(
-            "No language model is connected, and the purpose is no plain command.",
-            hint="Connect a model, or write the purpose as one command.",
-        )
+        raise NoModel("No language model is connected, and the purpose is no plain command.")
     return None
 
 

@@ -10,7 +10,7 @@ from graphs.jarvis.errand import Errands, errand_of
 from graphs.wording import delimited
 from memory.turns import Turns
 from nebula.auth.principal import Caller, Surface
-from nebula.errors import Conflict, NebulaError
+from nebula.errors import Conflict, NebulaError, NoModel
 from nebula.policy.labels import Label, tainted
 from nebula.policy.plan import Plan, Step
 from tools.agents import rights, telling
@@ -22,6 +22,7 @@ from tools.agents.models import AgentRow, AgentRunRow
 from tools.agents.runs import Start
 from tools.agents.schemas import Handed
 from tools.agents.stopping import STOPPED, to_stop
+from tools.agents.thinking import check_thinks, purpose_of
 
 if TYPE_CHECKING:
     from graphs.jarvis.service import Jarvis
@@ -97,7 +98,7 @@ class Unattended:
         agent, run = start.agent, start.run
         own_labels = frozenset(map(Label, run.labels))
         handed = [Handed.model_validate(each) for each in run.handed]
-        own = "\n\n".join(part for part in (agent.purpose, run.task) if part)
+        own = purpose_of(agent, run.task)
         caller = Caller(
             rights.acting(agent, run.within),
             Surface.SCHEDULE,
@@ -105,6 +106,7 @@ class Unattended:
             labels=own_labels.union(*(each.labels for each in handed)),
         )
         try:
+            await check_thinks(self._app.parts, agent, run.task)
             caller = replace(caller, principal=await self._app.parts.auth.effective(caller))
             await self._jarvis.take_on(
                 caller,
@@ -116,6 +118,9 @@ class Unattended:
             )
         except Conflict:
             return  # another process has begun it, or it was switched off meanwhile
+        except NoModel as error:
+            # It has not begun, so it costs the agent nothing: no failure, none of its runs.
+            await self._settle(run.id, Ending("skipped", problem=str(error), code=error.code))
         except NebulaError as error:
             if error.retryable:
                 raise

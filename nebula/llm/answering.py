@@ -17,7 +17,7 @@ from langchain_core.messages import AIMessageChunk, HumanMessage
 from langchain_core.outputs import ChatGenerationChunk
 
 from nebula.auth.principal import Caller
-from nebula.errors import NebulaError, UpstreamRejected, UpstreamUnavailable
+from nebula.errors import NebulaError, NoModel, UpstreamRejected
 from nebula.llm.failure import AttemptFailed, ContextOverflow, Why
 from nebula.llm.place import Place
 from nebula.llm.provider import COMMAND, Prompt
@@ -86,7 +86,7 @@ class Answering:
         Raises:
             ContextOverflow: the conversation fits no model.
             UpstreamRejected: a model called tools with unreadable arguments, twice.
-            UpstreamUnavailable: nobody answers, and there is no command mode.
+            NoModel: nobody answers, and there is no command mode.
         """
         given = False
         candidates = await self.models.candidates(self.tier)
@@ -175,7 +175,7 @@ class Answering:
                 hint="Say it in other words, or switch to a larger model.",
             )
         said = "; ".join(dict.fromkeys(str(failure) for failure in self.failures))
-        return UpstreamUnavailable(
+        return NoModel(
             f"No language model answers{': ' + said if said else ''}",
             hint="Start Ollama or set OPENAI_API_KEY; jarvis_status shows what is missing.",
         )

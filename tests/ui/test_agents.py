@@ -200,6 +200,33 @@ def test_a_run_that_waits_is_seen_everywhere_and_goes_on_once_it_was_decided(
     assert [(one["state"], one["dry_run"]) for one in shown] == [("done", False)]
 
 
+def test_an_agent_that_its_failures_switched_off_waits_for_its_owner_with_a_button(
+    site: Site, signed_in: SignIn, person: str
+) -> None:
+    chat = signed_in(theme="dark")
+    limits = {"failures": 1, "steps": 1}
+    tools = {"features": [], "tools": ["gpu_status"]}
+    agent = made_by(site, person, name="stubborn", **tools, limits=limits)
+    chat.say("/agents_show agent=stubborn")
+    expect(row(chat, agent)).to_be_visible(timeout=ANSWER_MS)
+    header = chat.page.locator("#header")
+    waiting = header.locator("[data-waiting]")
+    before = int(waiting.get_attribute("data-waiting") or 0) if waiting.count() else 0
+    with site.thinking(lambda _request: call("gpu_status", {})):
+        use(site, person, "agents_run", agent="stubborn")
+        more = header.locator(f'[data-waiting="{before + 1}"]')
+        expect(more).to_be_visible(timeout=ANSWER_MS)
+    chat.page.locator('#header a[href$="#system"]').click()
+    notice = chat.page.locator(".nebula-panel [data-notice]")
+    expect(notice).to_contain_text("It failed 1 times in a row", timeout=ANSWER_MS)
+    expect(notice).to_contain_text("Say: resume agent stubborn")
+    chat.picture("agents-switched-off-desktop-dark")
+    notice.get_by_role("button", name="Switch on again").press("Enter")
+    expect(notice).to_have_count(0, timeout=ANSWER_MS)
+    expect(more).to_have_count(0, timeout=ANSWER_MS)
+    assert use(site, person, "agents_show", agent="stubborn")["agent"]["enabled"]
+
+
 def test_on_a_phone_the_form_opens_over_the_chat_and_an_approval_is_not_hidden_behind_it(
     site: Site, signed_in: SignIn, person: str
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import text
 
 from nebula.db.bare import Statements
+from nebula.errors import NoModel
 from nebula.events.bus import Events
 from nebula.policy.labels import Label
 from tools.agents.pacing import pause_after
@@ -15,6 +16,10 @@ from tools.agents.spec import Limits
 NOTHING = "Nothing to report."
 """What an agent answers when there is no news."""
 ALERTS = "alerts"
+LIMITS = "limits"
+"""The code of what ended, or never began, because a limit of the agent is used up."""
+BLAMELESS = frozenset({NoModel.code})
+"""The codes of failures that are none of the agent's own."""
 
 _LOCK = text(
     "SELECT json_build_object('agent', row_to_json(a), 'did', r.did, 'dry_run', r.dry_run,"
@@ -26,7 +31,7 @@ _END = text(
     "UPDATE agent_runs SET state = :state, seconds = seconds + :seconds,"
     " model_calls = model_calls + :model_calls, tokens = tokens + :tokens,"
     " did = CAST(:did AS jsonb), report = CASE WHEN :report = '' THEN report ELSE :report END,"
-    " problem = :problem, to_tell = :to_tell, labels = CAST(:labels AS jsonb),"
+    " problem = :problem, code = :code, to_tell = :to_tell, labels = CAST(:labels AS jsonb),"
     " ended_at = CASE WHEN :state = 'waiting' THEN NULL ELSE clock_timestamp() END"
     " WHERE id = :run RETURNING id"
 )
@@ -48,6 +53,7 @@ class Ending:
     state: str
     report: str = ""
     problem: str = ""
+    code: str = ""
     did: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
     model_calls: int = 0
@@ -65,9 +71,9 @@ async def settle(db: Statements, events: Events, run_id: str, ending: Ending) ->
     if known is None:
         return False
     agent = known["agent"]
-    # That it is switched off is told its owner even when it reports nowhere.
-    reports = agent["report_to"] is not None or _switches_off(agent, ending)
-    tells = not known["dry_run"] and reports
+    # That it stands still is told its owner even when it reports nowhere.
+    stands = _switches_off(agent, ending) or ending.code == LIMITS
+    tells = not known["dry_run"] and (agent["report_to"] is not None or stands)
     values = {
         "run": run_id,
         "state": ending.state,
@@ -77,6 +83,7 @@ async def settle(db: Statements, events: Events, run_id: str, ending: Ending) ->
         "did": json.dumps(merged(known["did"], ending.did)),
         "report": ending.report,
         "problem": ending.problem,
+        "code": ending.code,
         "labels": json.dumps(sorted({*known["labels"], *ending.labels})),
         "to_tell": tells and worth_telling(agent["report_when"], ending),
     }
@@ -98,9 +105,13 @@ def worth_telling(report_when: str, ending: Ending) -> bool:
 
 
 def _switches_off(agent: dict[str, Any], ending: Ending) -> bool:
-    if ending.state not in {"failed", "stopped"} or not agent["enabled"]:
+    if not _counts(ending) or not agent["enabled"]:
         return False
     return int(agent["failures"]) + 1 >= Limits.model_validate(agent["limits"]).failures
+
+
+def _counts(ending: Ending) -> bool:
+    return ending.state in {"failed", "stopped"} and ending.code not in BLAMELESS
 
 
 def merged(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -113,7 +124,7 @@ async def _judge(db: Statements, events: Events, agent: dict[str, Any], ending: 
     """Count failures in a row, and draw the conclusion."""
     if ending.state == "done":
         await db.scalar(_SUCCEEDED, {"agent": agent["id"]})
-    if ending.state not in {"failed", "stopped"}:
+    if not _counts(ending):
         return
     failures, off = agent["failures"] + 1, _switches_off(agent, ending)
     because = f"It failed {failures} times in a row, last: {ending.problem}"

@@ -55,6 +55,8 @@ class AgentRow(Base):
     not_before: Mapped[datetime | None] = mapped_column(_MOMENT)
     """While it backs off, nothing starts it by itself."""
     created_at: Mapped[datetime] = mapped_column(_MOMENT, server_default=func.clock_timestamp())
+    changed_at: Mapped[datetime] = mapped_column(_MOMENT, server_default=func.clock_timestamp())
+    """When a person changed it or switched it last: what was the matter before is seen to."""
 
     __table_args__ = (
         CheckConstraint("overlap in ('skip', 'queue')", name="overlap"),
@@ -91,6 +93,8 @@ class AgentRunRow(Base):
     """The effects it had, or wanted to have in a dry run."""
     report: Mapped[str] = mapped_column(Text, server_default="")
     problem: Mapped[str] = mapped_column(Text, server_default="")
+    code: Mapped[str] = mapped_column(Text, server_default="")
+    """Why it did not do what it should, where the owner can do something about it."""
     to_tell: Mapped[bool] = mapped_column(Boolean, server_default="false")
     told: Mapped[str] = mapped_column(Text, server_default="")
     """What became of the report to the channel."""

@@ -40,6 +40,11 @@ def refusal(agent: Present, limits: Limits, *, by_itself: bool, dry_run: bool) -
         return f"{agent.name} is still at work on an earlier run."
     if agent.queued >= _MOST_QUEUED:
         return f"{_MOST_QUEUED} runs of {agent.name} wait already."
+    return spent(agent, limits)
+
+
+def spent(agent: Present, limits: Limits) -> str:
+    """Say which limit of 24 hours is used up; empty when none is."""
     if agent.runs_today >= limits.runs_per_day:
         return f"{agent.name} has had its {limits.runs_per_day} runs of 24 hours."
     if limits.money_per_day is not None and agent.money_today >= limits.money_per_day:

@@ -18,12 +18,14 @@ from nebula.jobs.schedules.service import database_now
 from nebula.policy.labels import Label
 from nebula.secrets.redact import hide
 from nebula.tool.models import ToolCall
+from tools.agents.ending import LIMITS
 from tools.agents.models import AgentRow, AgentRunRow
-from tools.agents.pacing import Present, refusal
+from tools.agents.pacing import Present, refusal, spent
 from tools.agents.schemas import Handed, Run
 from tools.agents.service import ADMIN, found
 from tools.agents.showing import shown_run
 from tools.agents.spec import Limits
+from tools.agents.thinking import check_thinks
 
 if TYPE_CHECKING:
     from nebula.app import Parts
@@ -96,6 +98,17 @@ class Runs:
             row = await found(session, principal, agent, lock=True)
             return shown_run(row.name, await self.asked(session, row, wanted))
 
+    async def check(self, agent: str, principal: Principal, task: str) -> None:
+        """Return when a run that a person asks for can be thought about now.
+
+        Raises:
+            NotFound: when there is no such agent.
+            NoModel: when no model is there and it needs one.
+        """
+        async with self._parts.db.session() as session:
+            row = await found(session, principal, agent)
+        await check_thinks(self._parts, row, task)
+
     async def asked(self, session: AsyncSession, agent: AgentRow, wanted: Wanted) -> AgentRunRow:
         """Put a run in line within a transaction that has locked the agent's row."""
         known = await session.scalar(
@@ -108,6 +121,7 @@ class Runs:
         present = await _present(session, agent)
         limits = Limits.model_validate(agent.limits)
         why = refusal(present, limits, by_itself=wanted.by_itself, dry_run=wanted.dry_run)
+        spends = bool(why) and why == spent(present, limits)
         if why and not wanted.by_itself:
             raise Conflict(why, hint="See its runs with agents_list_runs.")
         run = AgentRunRow(
@@ -124,6 +138,8 @@ class Runs:
             handed=[each.model_dump(mode="json") for each in wanted.handed],
             within=None if wanted.within is None else wanted.within.model_dump(mode="json"),
             problem=why,
+            code=LIMITS if spends else "",
+            to_tell=spends and not await _known(session, agent),
             ended_at=present.now if why else None,
         )
         session.add(run)
@@ -238,6 +254,12 @@ async def _shown(
         )
         for agent, run in rows
     ]
+
+
+async def _known(session: AsyncSession, agent: AgentRow) -> bool:
+    """Say whether an agent's owner knows from its latest run that a limit is used up."""
+    code = select(AgentRunRow.code).where(AgentRunRow.agent_id == agent.id)
+    return await session.scalar(code.order_by(AgentRunRow.created_at.desc()).limit(1)) == LIMITS
 
 
 async def _present(session: AsyncSession, agent: AgentRow) -> Present:

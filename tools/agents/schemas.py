@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from nebula.events.triggers import Trigger
+from nebula.notice import Notice
 from nebula.policy.labels import Label
 from nebula.tool.render import escape
 from nebula.tool.result import Block, Live, Markdown, Result, Table
@@ -23,6 +24,7 @@ class LastRun(BaseModel):
 
     id: str
     state: RunState
+    code: str = ""
     dry_run: bool
     session_id: str | None
     created_at: datetime
@@ -69,6 +71,8 @@ class Agent(BaseModel):
     stopped_because: str
     failures: int
     not_before: datetime | None
+    notice: Notice | None = None
+    """That it does not run by itself any more, and what sets it going again."""
 
 
 class ReadyAgent(BaseModel):
@@ -201,6 +205,10 @@ class Run(BaseModel):
     did: list[Effect]
     report: str
     problem: str
+    code: str = ""
+    """Why it did not do what it should, where its owner can do something about it."""
+    hint: str = ""
+    """What that is."""
     told: str
 
 
@@ -214,7 +222,8 @@ class RunHandle(Result):
         run = self.run
         name = escape(run.agent)
         if run.state == "skipped":
-            return [Markdown(text=f"**{name}** was not started: {escape(run.problem)}")]
+            said = f"**{name}** was not started: {escape(run.problem)} {escape(run.hint)}"
+            return [Markdown(text=said.strip())]
         kind = "A dry run" if run.dry_run else "A run"
         said = f"{kind} of **{name}** is {run.state} ({escape(run.id)})."
         where = Markdown(text=f"{said} Its conversation is in your list; say `agent runs`.")
@@ -264,6 +273,7 @@ def _card(agent: Agent) -> str:
         f"- When: {escape(agent.when)}",
         *([f"- Next: {times}"] if times else []),
         *([] if agent.enabled else [f"- Switched off: {escape(agent.stopped_because)}"]),
+        *([f"- What to do: {escape(agent.notice.step)}"] if agent.notice else []),
         f"- May use: {escape(may)}",
         f"- Used in 24 hours: {used.runs} of {limits.runs_per_day} runs, {used.tokens:,} tokens",
         *([f"- Last run: {last.state}"] if last else []),
@@ -276,7 +286,7 @@ def _run_row(run: Run) -> list[str]:
     state = f"{run.state} (dry run)" if run.dry_run else run.state
     started = (run.started_at or run.created_at).strftime("%Y-%m-%d %H:%M")
     did = ", ".join(each.tool for each in run.did) or "–"
-    said = run.problem or _short(run.report) or "–"
+    said = f"{run.problem} {run.hint}".strip() or _short(run.report) or "–"
     took = f"{run.seconds:.1f} s" if run.started_at else "–"
     return [run.agent, state, started, run.started_by, took, f"{run.tokens:,}", did, said]
 

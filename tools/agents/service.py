@@ -121,6 +121,7 @@ class Agents:
                 await _check_name(session, owner, spec.name)
             for name, value in _columns(spec).items():
                 setattr(row, name, value)
+            row.changed_at = func.clock_timestamp()
             await session.flush()
             await session.refresh(row)
             await self._announce(session, row)
@@ -133,8 +134,9 @@ class Agents:
             row = await found(session, caller.principal, agent, lock=True)
             row.enabled = on
             row.stopped_because = "" if on else why or f"{caller.principal.name} paused it."
+            row.failures, row.not_before = 0, None
+            row.changed_at = func.clock_timestamp()
             if on:
-                row.failures, row.not_before = 0, None
                 row.heard = await self._heard(_trigger_of(row))
             else:
                 await _drop_queued(session, row)

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from nebula.errors import NotFound
+from nebula.errors import NoModel, NotFound
 from nebula.events.triggers import Trigger
 from nebula.jobs.schedules.schedule import Schedule
 from nebula.jobs.schedules.service import database_now
@@ -19,6 +19,7 @@ from nebula.jobs.schedules.words import coming, in_words
 from nebula.tool.models import ToolCall
 from tools.agents import rights
 from tools.agents.models import AgentRow, AgentRunRow
+from tools.agents.notices import hint_of, notice_of
 from tools.agents.schemas import Agent, LastRun, Run, Used
 
 if TYPE_CHECKING:
@@ -29,8 +30,12 @@ _TIMES = 3
 
 
 @dataclass
-class _Standing:
+class Standing:
+    """How an agent stands, by its runs."""
+
     last_run: LastRun | None = None
+    latest: AgentRunRow | None = None
+    """Of all, also of those that were not started."""
     used: Used = field(default_factory=Used)
 
 
@@ -39,27 +44,32 @@ async def shown_agents(parts: "Parts", rows: Sequence[AgentRow]) -> list[Agent]:
     if not rows:
         return []
     async with parts.db.session() as session:
-        standings = await _standings(session, [row.id for row in rows])
-    return [await _shown(parts, row, standings[row.id]) for row in rows]
+        known = await standings(session, [row.id for row in rows])
+    return [await _shown(parts, row, known[row.id]) for row in rows]
 
 
 def shown_run(agent: str, run: AgentRunRow) -> Run:
     """Return a run of the agent of this name as its owner sees it."""
     kept = {name: getattr(run, name) for name in Run.model_fields if hasattr(run, name)}
-    return Run.model_validate({**kept, "agent": agent})
+    return Run.model_validate({**kept, "agent": agent, "hint": hint_of(agent, run.code)})
 
 
-async def _shown(parts: "Parts", row: AgentRow, standing: _Standing) -> Agent:
+async def _shown(parts: "Parts", row: AgentRow, standing: Standing) -> Agent:
     trigger = None if row.trigger is None else Trigger.model_validate(row.trigger)
     schedule = await _schedule(parts, row)
     kept = {name: getattr(row, name) for name in Agent.model_fields if hasattr(row, name)}
     kept |= {"rights": rights.of_row(row.rights), "trigger": trigger}
+    latest = standing.latest
+    if latest is not None and latest.code == NoModel.code:
+        # With a model it runs again by itself, and nobody has to do anything.
+        latest = None if await parts.router.candidates(row.tier) else latest
     return Agent(
         **kept,
         when=_when(trigger, schedule),
         **_times(row, schedule),
         last_run=standing.last_run,
         used=standing.used,
+        notice=notice_of(row, latest),
     )
 
 
@@ -99,19 +109,26 @@ def _when(trigger: Trigger | None, schedule: Schedule | None) -> str:
     return "; ".join(said) or "when it is started"
 
 
-async def _standings(session: AsyncSession, ids: Sequence[str]) -> dict[str, _Standing]:
+async def standings(session: AsyncSession, ids: Sequence[str]) -> dict[str, Standing]:
     """Return each agent's latest run, and what it has used of its limits of 24 hours."""
-    found = {agent_id: _Standing() for agent_id in ids}
+    found = {agent_id: Standing() for agent_id in ids}
     since = await database_now(session) - _DAY
     mine = AgentRunRow.agent_id.in_(ids)
+    # The latest of both kinds: one that worked, and one that was not started.
+    skipped = AgentRunRow.state == "skipped"
     latest = (
         select(AgentRunRow)
-        .where(mine, AgentRunRow.state != "skipped")
-        .ext(distinct_on(AgentRunRow.agent_id))
-        .order_by(AgentRunRow.agent_id, AgentRunRow.created_at.desc())
+        .where(mine, ~(AgentRunRow.dry_run & skipped))
+        .ext(distinct_on(AgentRunRow.agent_id, skipped))
+        .order_by(AgentRunRow.agent_id, skipped, AgentRunRow.created_at.desc())
     )
     for run in await session.scalars(latest):
-        found[run.agent_id].last_run = LastRun.model_validate(run, from_attributes=True)
+        one = found[run.agent_id]
+        news = run.state != "skipped" or run.created_at > since
+        if news and (one.latest is None or run.created_at > one.latest.created_at):
+            one.latest = run
+        if run.state != "skipped":
+            one.last_run = LastRun.model_validate(run, from_attributes=True)
     today = (
         select(AgentRunRow.agent_id, func.count(), func.sum(AgentRunRow.tokens))
         .where(mine, AgentRunRow.created_at > since, AgentRunRow.state != "skipped")

@@ -8,6 +8,7 @@ from sqlalchemy import not_, select, update
 from nebula.markup.neutral import neutral
 from nebula.policy.labels import Label, tainted
 from tools.agents.models import AgentRow, AgentRunRow
+from tools.agents.notices import hint_of, switch_on
 
 if TYPE_CHECKING:
     from nebula.app import Parts
@@ -16,7 +17,7 @@ DISCORD = "discord:"
 """How a place of the Discord bot begins."""
 _LONGEST = 3_500
 """Characters of a message; the conversation has all of it."""
-_TEMPLATES = {"done": "info", "waiting": "warning"}
+_TEMPLATES = {"done": "info", "waiting": "warning", "skipped": "warning"}
 
 
 async def take(
@@ -72,9 +73,10 @@ def message_of(agent: AgentRow, run: AgentRunRow) -> dict[str, str]:
     if run.state == "waiting":
         said = f"It waits for your decision: {run.problem} Look into your open questions."
     elif run.problem:
-        said = f"{run.problem}\n\n{run.report}".strip()
+        said = f"{run.problem} {hint_of(agent.name, run.code)}\n\n{run.report}".strip()
     if not agent.enabled:
         said = f"{said}\n\nThe agent is switched off: {agent.stopped_because}"
+        said = f"{said}\n{switch_on(agent.name)}"
     if tainted(frozenset(map(Label, run.labels))):
         said = neutral(said)
     if len(said) > _LONGEST:

@@ -51,7 +51,10 @@ async def agents_run(
         labels=caller.labels,
         dry_run=dry_run,
     )
-    return RunHandle(run=await Runs(ctx.parts).ask(agent, ctx.principal, wanted))
+    runs = Runs(ctx.parts)
+    if not tick:
+        await runs.check(agent, ctx.principal, task)
+    return RunHandle(run=await runs.ask(agent, ctx.principal, wanted))
 
 
 @tool(

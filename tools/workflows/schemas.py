@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from nebula.notice import Notice
 from nebula.tool.diagram import Diagram
 from nebula.tool.render import as_text, escape
 from nebula.tool.result import Block, Live, Markdown, Result, Table
@@ -14,6 +15,17 @@ RunState = Literal["queued", "running", "waiting", "done", "failed", "cancelled"
 StepState = Literal["running", "waiting", "done", "failed", "skipped", "unknown", "cancelled"]
 _LONGEST = 200
 _ENDED = {"done", "failed", "cancelled", "skipped"}
+
+
+class Takes(BaseModel):
+    """A value that a run is given."""
+
+    name: str
+    type: str
+    description: str = ""
+    default: Any = None
+    required: bool = False
+    choices: list[str | int | float] = Field(default_factory=list)
 
 
 class Workflow(BaseModel):
@@ -28,6 +40,8 @@ class Workflow(BaseModel):
     steps: int
     inputs: dict[str, str]
     """Each input with its type."""
+    takes: list[Takes] = Field(default_factory=list)
+    """The inputs in full, in the order in which they are declared."""
     when: str
     """In words: its cron expression with zone, its event, or that it is started by hand."""
     next_run_at: datetime | None = None
@@ -38,6 +52,8 @@ class Workflow(BaseModel):
     failures: int
     last_run: str = ""
     """The state of its latest run."""
+    notice: Notice | None = None
+    """That it does not run by itself any more, and what sets it going again."""
 
 
 class ReadyWorkflow(BaseModel):
@@ -149,9 +165,13 @@ class WorkflowDetail(Result):
             lines.append(escape(each.description))
         if not each.enabled:
             lines.append(f"It is switched off: {escape(each.stopped_because)}")
+        if each.notice is not None:
+            lines.append(escape(each.notice.step))
         shown: list[Block] = [self.diagram]
         if self.run is not None:
             shown += [_run_said(self.run), _steps_table(self.steps)]
+        elif each.takes:
+            shown.append(_takes_table(each.takes))
         part = _part(each.id, self.run.id if self.run is not None else "", shown)
         blocks: list[Block] = [Markdown(text="\n\n".join(lines)), part]
         if self.run is None and self.runs:
@@ -270,6 +290,17 @@ def _runs_table(runs: Sequence[Run]) -> Table:
             for run in runs
         ],
     )
+
+
+def _takes_table(takes: Sequence[Takes]) -> Table:
+    columns = ["Input", "Type", "When left out", "What it is"]
+    return Table(title="Inputs", columns=columns, rows=[_takes_row(each) for each in takes])
+
+
+def _takes_row(each: Takes) -> list[str]:
+    left_out = "must be given" if each.required else _short(each.default)
+    kind = f"{each.type}: {', '.join(map(str, each.choices))}" if each.choices else each.type
+    return [each.name, kind, left_out, each.description]
 
 
 def _steps_table(steps: Sequence[StepRun]) -> Table:

@@ -22,8 +22,9 @@ from tools.workflows import rights
 from tools.workflows.checking import check
 from tools.workflows.finding import ADMIN, found
 from tools.workflows.models import WorkflowRow, WorkflowRunRow
+from tools.workflows.notices import notice_of
 from tools.workflows.reading import read, refused
-from tools.workflows.schemas import Workflow
+from tools.workflows.schemas import Takes, Workflow
 from tools.workflows.spec import Spec
 from tools.workflows.telling import announce_change
 
@@ -156,7 +157,7 @@ class Workflows:
         by = caller.principal
         async with self._parts.db.session() as session:
             row = await found(session, by, workflow, lock=True)
-            row.enabled, row.failures = on, 0 if on else row.failures
+            row.enabled, row.failures = on, 0
             row.stopped_because = "" if on else f"{by.name} paused it."
             if on:
                 row.heard = await self._heard(_trigger_of(row))
@@ -218,9 +219,13 @@ class Workflows:
                 "description": spec.description,
                 "steps": sum(1 for _ in spec.every_step()),
                 "inputs": {name: each.type for name, each in spec.inputs.items()},
+                "takes": [
+                    Takes(name=name, **each.model_dump()) for name, each in spec.inputs.items()
+                ],
                 "when": when_of(_trigger_of(row), schedule),
                 "next_run_at": schedule.next_fire_at if schedule is not None and ticks else None,
                 "last_run": last_run,
+                "notice": notice_of(row),
             }
         )
 

@@ -1,7 +1,8 @@
-"""Tells a page at once when a question it shows was answered elsewhere, and how many wait."""
+"""Tells a page at once when a question it shows was answered elsewhere, and how much waits."""
 
 from typing import Any
 
+from api.notices import notices_of
 from nebula.errors import NebulaError, NotAuthenticated
 from nebula.tool.approval import STREAM, concerns
 from ui.chat import door
@@ -26,6 +27,16 @@ async def follow(page: Any) -> None:
 
 
 async def _tell(page: Any, approval_id: str | None, state: str) -> None:
-    waiting = await door.app().parts.approvals.list(await door.me(), limit=MOST)
-    said = {"nebula": "approvals", "id": approval_id, "state": state, "waiting": len(waiting)}
-    await page.emit("window_message", said)
+    said = {"nebula": "approvals", "id": approval_id, "state": state}
+    await page.emit("window_message", {**said, "waiting": await _waiting()})
+
+
+async def count(page: Any) -> None:
+    """Tell a page how much waits for its person: questions, and what of theirs stands still."""
+    await page.emit("window_message", {"nebula": "waiting", "waiting": await _waiting()})
+
+
+async def _waiting() -> int:
+    parts, me = door.app().parts, await door.me()
+    asked = await parts.approvals.list(me, limit=MOST)
+    return len(asked) + len(await notices_of(parts.db, me))

@@ -9,11 +9,13 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from api.identity import session_token
+from api.notices import notices_of
 from nebula.auth.principal import Principal, Surface
 from nebula.errors import NebulaError, NotAuthenticated
 from nebula.gpu.snapshot import GpuReading, GpuSnapshot, NodeSnapshot
 from nebula.jobs.job import JobState
 from nebula.markup.text import visible_in
+from nebula.notice import Notice
 from nebula.tool.approval import Approval
 from tools.agents.busy import Busy, busy_agents
 from ui.chat import beside, door, elements
@@ -94,6 +96,7 @@ class PanelState(BaseModel):
     cards: list[Card] | None = None
     services: list[ServiceLine] | None = None
     approvals: list[ApprovalLine] = []
+    notices: list[Notice] = []
     offers: list[OfferLine] = []
     jobs: list[JobLine] | None = None
     agents: list[AgentLine] | None = None
@@ -129,6 +132,7 @@ async def _state(principal: Principal) -> PanelState:
         )
         for one in waiting
     ]
+    shown.notices = await notices_of(parts.db, principal)
     shown.offers = await _offers(principal)
     try:
         if principal.can("jobs:read"):

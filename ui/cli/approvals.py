@@ -11,6 +11,7 @@ from ui.cli.approve import Answer, ask_at, draw_card
 from ui.cli.exits import tell
 from ui.cli.keyboard import Keyboard
 from ui.cli.operator import operator, people, read_settings
+from ui.cli.records import tell_notices
 from ui.cli.show import console
 
 if TYPE_CHECKING:
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
 
 async def watch() -> None:
     """Ask about everything that waits, then about what comes, until the person leaves."""
+    from api.notices import notices_of
     from nebula.events.bus import Events
     from nebula.tool.approvals import Approvals
 
     async with people() as (auth, database), Events(database) as events:
+        tell_notices(await notices_of(database, await operator(auth)))
         approvals = Approvals(database, events, read_settings(), auth)
         with Keyboard().listening() as keyboard:
             await Watch(approvals, await operator(auth), keyboard).until_left(events)

@@ -2,17 +2,21 @@
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
+from rich.text import Text
 
-from nebula.markup.text import json_line
+from nebula.markup.text import json_line, visible
 from nebula.tool.render import table_of
 from nebula.tool.result import Table
 from ui.cli.approve import Answer, draw_card
 from ui.cli.operator import operator, people, read_settings
 from ui.cli.run_tool import run_tool
 from ui.cli.show import console, show_blocks
+
+if TYPE_CHECKING:
+    from nebula.notice import Notice
 
 
 def write_json(value: Any) -> None:
@@ -30,16 +34,23 @@ def _say(text: str) -> None:
 
 async def list_approvals(*, state: str, as_json: bool) -> None:
     """Show the approvals the operator may decide."""
+    from api.notices import notices_of
     from nebula.events.bus import Events
     from nebula.tool.approvals import Approvals
 
     async with people() as (auth, database), Events(database) as events:
         approvals = Approvals(database, events, read_settings(), auth)
         wanted = None if state == "all" else state
-        found = await approvals.list(await operator(auth), state=wanted)
+        who = await operator(auth)
+        found = await approvals.list(who, state=wanted)
+        still = await notices_of(database, who) if state == "pending" else []
     if as_json:
         write_json(found)
-    elif not found:
+        return
+    tell_notices(still)
+    if not found and still:
+        return
+    if not found:
         _say("Nothing waits." if state == "pending" else "None.")
     else:
         names = ["id", "tool", "effect", "state", "asked by", "until", "why"]
@@ -56,6 +67,13 @@ async def list_approvals(*, state: str, as_json: bool) -> None:
             for a in found
         ]
         show_blocks([Table(columns=names, rows=rows)], console())
+
+
+def tell_notices(notices: "Sequence[Notice]") -> None:
+    """Say what of the person's own stands still, and what they can do about it."""
+    for each in notices:
+        said = visible(f"{each.name} stands still: {each.said} {each.step}")
+        console().print(Text(said, "yellow"))
 
 
 async def show_approval(approval_id: str, *, as_json: bool) -> None:

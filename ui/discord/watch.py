@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING, Any
 import discord
 import structlog
 
+from api.notices import notices_of
 from nebula.auth.principal import Surface
 from nebula.errors import NebulaError, NotAuthenticated
+from nebula.markup.text import escape
 from nebula.tool.approvals import STREAM
+from tools.agents.ending import ALERTS
 from tools.agents.telling import asks_elsewhere
 from tools.discord.cards import Card
 from ui.discord.canvas import ChannelCanvas
 from ui.discord.drawing import Pace
+from ui.discord.render import safe
 from ui.discord.reports import report_due
+from ui.discord.split import LIMIT
 
 if TYPE_CHECKING:
     from ui.discord.client import Bot
@@ -37,6 +42,7 @@ class Watch:
         self._own(self._again_and_again(self._listen))
         self._own(self._again_and_again(self._sweep))
         self._own(self._again_and_again(self._report))
+        self._own(self._again_and_again(self._hear_alerts))
 
     async def stop(self) -> None:
         """End everything that goes on here."""
@@ -90,6 +96,30 @@ class Watch:
                 continue
             channel = await bot.create_dm(discord.Object(int(discord_id)))
             await bot.cards.put(approval, str(channel.id), discord_id, ChannelCanvas(channel))
+
+    async def _hear_alerts(self) -> None:
+        """Tell people directly what of theirs was switched off; agents report that themselves."""
+        events = self._bot.app.parts.events
+        async for event in events.follow(ALERTS, await events.last(ALERTS)):
+            if event.owner is not None and event.data.get("source") != "agents":
+                self._own(self._attempt(lambda owner=event.owner: self._say_what_stands(owner)))  # type: ignore[misc]
+
+    async def _say_what_stands(self, user_id: str) -> None:
+        bot = self._bot
+        accounts = await bot.admission.accounts.of_user(user_id)
+        if not accounts:
+            return
+        discord_id = accounts[-1].discord_id
+        principal = await bot.admission.accounts.principal(discord_id)
+        notices = await notices_of(bot.app.parts.db, principal)
+        lines = [
+            f"**{safe(escape(each.name))}** stands still: {safe(escape(each.said))}\n{safe(each.step)}"
+            for each in notices
+            if each.kind != "agent"
+        ]
+        if lines:
+            channel = await bot.create_dm(discord.Object(int(discord_id)))
+            await ChannelCanvas(channel).post("\n\n".join(lines)[:LIMIT])
 
     async def _decided(self, data: Mapping[str, Any]) -> None:
         bot = self._bot

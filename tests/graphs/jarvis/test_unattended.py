@@ -1,16 +1,22 @@
 """Autonomous agents: their runs are sessions, which are read, continued, parked and cancelled."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, BaseMessage
 
 from graphs.jarvis.caretaker import Pace
 from nebula.app import open_app
 from nebula.auth.principal import Caller, Surface
+from nebula.errors import NoModel
 from nebula.settings import Settings
 from nebula.tool.registry import Registry
 from tests.graphs.keeper import (
     TOOLS,
+    by_itself,
     make,
     newest,
     ran,
@@ -170,12 +176,37 @@ async def test_without_a_model_a_plain_command_runs_and_anything_else_says_so(
         await make(world, ada, purpose="light the lamp porch")
         plain = await ran(world, ada)
         await use(world, ada, "agents_update", agent="keeper", purpose="Be good to all lamps.")
-        unclear = await ran(world, ada)
-    assert (plain.state, DONE) == ("done", ["light porch"])
-    assert (unclear.state, unclear.problem) == (
-        "failed",
-        "No language model is connected, and the purpose is no plain command.",
-    )
+        for dry_run in (False, True):
+            with pytest.raises(NoModel, match="No language model is connected") as refused:
+                await use(world, ada, "agents_run", agent="keeper", dry_run=dry_run)
+        left = (await use(world, ada, "agents_list_runs")).runs
+        tick = await by_itself(world, ada)
+        [agent] = (await use(world, ada, "agents_list")).agents
+        world.app.parts.router.thinks = True  # type: ignore[attr-defined]
+        [again] = (await use(world, ada, "agents_list")).agents
+    assert (plain.state, DONE, len(left)) == ("done", ["light porch"], 1)
+    assert (refused.value.code, refused.value.status) == ("no_model", 503)
+    assert "check setup" in refused.value.hint
+    said = "No language model is connected, and the purpose is no plain command."
+    assert (tick.state, tick.problem, tick.code) == ("skipped", said, "no_model")
+    assert (tick.session_id, tick.hint) == (None, refused.value.hint)
+    assert (agent.enabled, agent.failures, agent.not_before, agent.used.runs) == (True, 0, None, 1)
+    assert agent.notice is not None
+    assert (agent.notice.said, agent.notice.step) == (said, refused.value.hint)
+    assert again.notice is None, "with a model it goes on by itself"
+
+
+async def test_a_model_that_goes_away_in_the_middle_is_not_the_agents_fault(
+    settings: Settings, ada: Caller
+) -> None:
+    def gone(messages: Sequence[BaseMessage], offered: Sequence[str]) -> AIMessage:
+        raise NoModel("No language model answers: ollama is away")
+
+    async with lab(settings, gone, more=TOOLS) as world:
+        await make(world, ada, limits={"failures": 1})
+        run = await ran(world, ada)
+        [agent] = (await use(world, ada, "agents_list")).agents
+    assert (run.state, run.code, agent.enabled, agent.failures) == ("failed", "no_model", True, 0)
 
 
 async def _reaches(world: Lab, who: Caller, state: str) -> None:

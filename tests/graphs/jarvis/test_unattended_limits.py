@@ -57,7 +57,50 @@ async def test_a_failing_agent_waits_longer_each_time_and_is_switched_off_with_a
     assert (alert.kind, alert.data["agent"]) == ("alert.opened", "keeper")
     assert len(webhook.posted) == 2
     assert "The agent is switched off" in str(webhook.posted[-1])
+    assert "Say: resume agent keeper" in str(webhook.posted[-1]).replace("\\", "")
     assert told.told == "Sent to ops."
+    assert agent.notice is not None
+    assert (agent.notice.said, agent.notice.step) == (
+        agent.stopped_because,
+        "Say: resume agent keeper",
+    )
+
+
+async def test_a_switched_off_agent_asks_for_its_owner_until_it_is_switched_on(
+    settings: Settings, ada: Caller
+) -> None:
+    async with lab(settings, failing, more=TOOLS) as world:
+        await make(world, ada, limits={"failures": 1})
+        await ran(world, ada)
+        [off] = (await use(world, ada, "agents_list")).agents
+        on = (await use(world, ada, off.notice.tool, **off.notice.arguments)).agent
+        await use(world, ada, "agents_update", agent="keeper", action="pause")
+        [paused] = (await use(world, ada, "agents_list")).agents
+    assert (on.enabled, on.failures, on.notice) == (True, 0, None)
+    assert (paused.enabled, paused.notice) == (False, None), "who paused it knows that"
+
+
+async def test_an_agent_that_a_limit_of_the_day_stops_tells_its_owner_once(
+    settings: Settings, ada: Caller, wire: Wire
+) -> None:
+    webhook = DiscordWebhook()
+    wire.mount("https://discord.com", webhook)
+    async with lab(settings, script("Fine.", "Fine."), more=TOOLS, wire=wire) as world:
+        await use(world, ada, "notify_set_channel", name="ops", address=webhook.url)
+        await make(world, ada, report_to="ops", report_when="problems", limits={"runs_per_day": 1})
+        await ran(world, ada)
+        for _ in range(3):
+            skipped = await by_itself(world, ada)
+        await world.jarvis.unattended.beat()
+        [agent] = (await use(world, ada, "agents_list")).agents
+        await sql(world, "UPDATE agent_runs SET created_at = now() - interval '25 hours'")
+        [later] = (await use(world, ada, "agents_list")).agents
+    assert (skipped.state, skipped.code) == ("skipped", "limits")
+    assert agent.notice is not None
+    assert agent.notice.said == "keeper has had its 1 runs of 24 hours."
+    assert "/agents_update agent=keeper limits=" in agent.notice.step
+    assert len(webhook.posted) == 1
+    assert later.notice is None
 
 
 async def test_success_ends_the_back_off(settings: Settings, ada: Caller) -> None:
@@ -75,6 +118,20 @@ async def test_a_run_ends_when_its_steps_are_used_up(settings: Settings, ada: Ca
         run = await ran(world, ada)
     assert (run.state, DONE) == ("stopped", ["show all"] * 2)
     assert run.problem == "It stopped: its 2 steps are used up."
+    assert (run.code, "/agents_update agent=keeper" in run.hint) == ("limits", True)
+
+
+async def test_a_limit_that_its_owner_has_seen_to_is_no_news_any_more(
+    settings: Settings, ada: Caller
+) -> None:
+    async with lab(settings, stubborn, more=TOOLS) as world:
+        await make(world, ada, limits={"steps": 2})
+        await ran(world, ada)
+        [stopped] = (await use(world, ada, "agents_list")).agents
+        await use(world, ada, "agents_update", agent="keeper", limits={"steps": 9})
+        [seen_to] = (await use(world, ada, "agents_list")).agents
+    assert stopped.notice is not None and "2 steps are used up" in stopped.notice.said
+    assert seen_to.notice is None
 
 
 async def test_a_run_ends_when_its_tokens_are_used_up(settings: Settings, ada: Caller) -> None:

@@ -37,6 +37,7 @@ async def test_an_agent_tells_its_next_times_its_last_run_and_what_it_has_used(
     assert (made.cron, made.timezone, len(made.next_runs)) == ("0 7 * * 1-5", "Europe/Berlin", 3)
     assert made.next_runs[0] == made.next_run_at
     assert made.last_run is None
+    await use("agents_update", agent="watch", purpose="list services")  # it needs no model
     run = (await use("agents_run", agent="watch", dry_run=True)).run
     async with app.parts.db.session() as session:
         await session.execute(update(AgentRunRow).values(state="done", tokens=700))

@@ -217,6 +217,22 @@ async def test_every_wrong_input_is_told_at_its_field(flow: Flow) -> None:
     assert "One of: x." in wrong.value.fields[3]["problem"]
 
 
+async def test_a_workflow_tells_what_it_takes(flow: Flow) -> None:
+    inputs = {
+        "disk": {"description": "Which disk", "required": True},
+        "level": {"type": "integer", "default": 3, "choices": [1, 3]},
+    }
+    await flow.save([put("one", "${inputs.disk}")], inputs=inputs)
+    shown = await flow.use("workflows_get", workflow="sample")
+    disk, level = shown.workflow.takes
+    assert (disk.name, disk.type, disk.required, disk.description) == (
+        *("disk", "text", True, "Which disk"),
+    )
+    assert (level.name, level.default, level.choices) == ("level", 3, [1, 3])
+    said = to_markdown(shown.render())
+    assert "must be given" in said and "integer: 1, 3" in said
+
+
 async def test_deleting_waits_for_a_yes_and_takes_schedule_and_runs_along(
     app: App, flow: Flow
 ) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psycopg
 import pytest
 from rich.console import Console
 
@@ -101,6 +102,22 @@ async def test_a_question_answered_elsewhere_is_withdrawn_and_the_next_line_is_n
         asking = asyncio.create_task(ask_at(keyboard, CARD, answered()))
         os.write(keys, b"y\n")
         assert await asking == ("approve", "")
+
+
+def test_what_stands_still_is_listed_with_what_waits(terminal: Terminal, database_url: str) -> None:
+    made = terminal.run(
+        *("run", "agents_create", "--arg", "name=watch"),
+        *("--arg", "purpose=Look after the services.", "--arg", 'features=["services"]'),
+    )
+    assert made.returncode == 0, made.stderr
+    refused = terminal.run("run", "agents_run", "--arg", "agent=watch")
+    assert "No language model is connected" in refused.stderr
+    assert "check setup" in refused.stderr
+    off = "UPDATE agents SET enabled = false, failures = 5, stopped_because = 'It failed.'"
+    with psycopg.connect(database_url, autocommit=True) as database:
+        database.execute(off)
+    shown = terminal.run("approvals", "list").stdout
+    assert "watch stands still: It failed. Say: resume agent watch" in " ".join(shown.split())
 
 
 def test_approvals_watch_asks_about_what_waits(terminal: Terminal) -> None:

@@ -17,6 +17,7 @@ from tests.graphs.lab import DONE, call, calls
 from tests.ui.discord.house import House
 from tools.agents.schemas import Run
 from tools.discord.servers import Servers
+from tools.workflows.models import WorkflowRow
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 _NEEDED = {
@@ -159,6 +160,32 @@ async def test_an_agent_that_is_switched_off_tells_its_owner_even_when_it_report
     await works(home, ann, calls(call("lamps_show")), *[calls(call("lamps_show"))] * 12, "late")
     seen = await home.answer(ann.dm, "The agent is switched off")
     assert "keeper" in seen.text
+    assert "Say: resume agent keeper" in seen.text
+
+
+async def test_a_workflow_that_is_switched_off_tells_its_owner_directly(home: House) -> None:
+    ann, other = await home.person(), await home.person()
+    owner = home.principals[ann.id]
+    row = WorkflowRow(
+        id="wfl_off",
+        name="nightly",
+        owner_id=owner.id,
+        owner_name=owner.name,
+        definition="",
+        rights={},
+        labels=[],
+        enabled=False,
+        failures=5,
+        stopped_because="It failed 5 times in a row, last: @everyone",
+    )
+    async with home.app.parts.db.session() as session:
+        session.add(row)
+    alert = {"source": "workflows", "workflow": "nightly", "problem": row.stopped_because}
+    await home.app.parts.events.publish("alerts", "alert.opened", alert, owner.id)
+    seen = await home.answer(ann.dm, "stands still")
+    assert "Say: resume workflow nightly" in seen.text
+    assert "@everyone" not in seen.text
+    assert not [each for each in home.discord.by_bot(other.dm) if "nightly" in each.text]
 
 
 async def test_what_an_agent_read_outside_pings_nobody_and_links_nowhere(home: House) -> None:

@@ -100,6 +100,25 @@ function Offer({ offer, read }) {
   )
 }
 
+// What of one's own stands still: why, and the button or the words that set it going again.
+function Notice({ notice, read }) {
+  const [problem, setProblem] = useState("")
+  const [sent, setSent] = useState(false)
+  const again = async () => {
+    setSent(true)
+    const answer = await fetch(`/api/tools/${encodeURIComponent(notice.tool)}`, {
+      method: "POST", credentials: "same-origin", headers: { "Content-Type": "application/json" }, body: JSON.stringify(notice.arguments),
+    }).catch(() => null)
+    if (!answer?.ok || answer.status === 202) { setProblem((await answer?.json().catch(() => null))?.detail || "That did not arrive. Try again."); setSent(false) }
+    read()
+  }
+  return (
+    <li data-notice={notice.id}><i className="dot" data-health="down" />
+      <span className="ask"><strong>{plain(notice.name)}</strong><em>{plain(problem || notice.said)}</em><small>{plain(notice.step)}</small></span>
+      {notice.tool && <button type="button" disabled={sent} onClick={again}>Switch on again</button>}</li>
+  )
+}
+
 // In a session that is for looking only, Jarvis changes nothing, whoever asks.
 function Looking() {
   const id = location.pathname.match(/^\/thread\/([^/]+)/)?.[1]
@@ -143,7 +162,7 @@ export default function SystemPanel() {
         const answer = await fetch("/ui/panel", { credentials: "same-origin" })
         const body = await answer.json()
         if (!answer.ok) throw new Error(body.detail)
-        if (on) { setState(body); setProblem(""); tellWaiting(body.approvals.length) }
+        if (on) { setState(body); setProblem(""); tellWaiting(body.approvals.length + body.notices.length) }
       } catch { if (on) setProblem("The server does not answer. Trying again.") }
     }
     read()
@@ -172,14 +191,15 @@ export default function SystemPanel() {
           ))}</ul>
         </section>
       )}
-      <section><h3>Waiting for you {state.approvals.length > 0 && <small>{state.approvals.length}</small>}</h3>
-        {state.approvals.length === 0 && <p className="dim">No approvals wait.</p>}
+      <section><h3>Waiting for you {state.approvals.length + state.notices.length > 0 && <small>{state.approvals.length + state.notices.length}</small>}</h3>
+        {state.approvals.length + state.notices.length === 0 && <p className="dim">No approvals wait.</p>}
         <ul className="asks">{state.approvals.map((one) => (
           <li key={one.id}><i className="dot" data-health={one.level === "normal" ? "slow" : "down"} />
             <span className="ask"><code>{one.tool}</code>{one.what && <em>{plain(one.what)}</em>}<small>{plain(one.asked_by)}</small></span>
             {one.session_id ? <a href={`/thread/${one.session_id}`}>open</a>
               : <a href={`/api/approvals/${one.id}/page`}>decide</a>}</li>
         ))}</ul>
+        {state.notices.length > 0 && <ul className="asks">{state.notices.map((one) => <Notice key={one.id} notice={one} read={() => setTimes((n) => n + 1)} />)}</ul>}
         {state.approvals.length > 1 && <p className="dim"><a href="/api/approvals/inbox">All of them on one page</a></p>}
         {state.offers.map((one) => <Offer key={one.id} offer={one} read={() => setTimes((n) => n + 1)} />)}
       </section>
