@@ -40,6 +40,8 @@ _HOW_TO = re.compile(
     re.IGNORECASE,
 )
 
+_ABOUT = re.compile(r"^(?:explain|tell me about)\b", re.IGNORECASE)
+
 
 def clean(text: str) -> str:
     """Drop invisible, control and direction-changing characters; make white space single."""
@@ -100,3 +102,8 @@ def is_question(text: str) -> bool:
 def asks_how(text: str) -> bool:
     """Say whether the text asks for an explanation, as the manual gives it."""
     return _HOW_TO.match(text) is not None
+
+
+def asks_about(text: str) -> bool:
+    """Say whether the text asks about a thing: one that is here, as likely as one in the manual."""
+    return _ABOUT.match(text) is not None

@@ -177,6 +177,14 @@ async def test_a_value_out_of_bounds_is_never_passed_on(mode: CommandMode) -> No
     assert "1000" in answer.question
 
 
+async def test_what_is_told_about_may_be_a_thing_that_is_here(mode: CommandMode) -> None:
+    """The manual explains; only where nothing here is clearly meant is it asked."""
+    here = await mode.interpret("tell me about the GPU status", TOOLS)
+    assert isinstance(here, Call) and here.name == "gpu_status"
+    there = await mode.interpret("tell me about fencing tokens", TOOLS)
+    assert isinstance(there, Call) and there.name == "knowledge_search"
+
+
 async def test_a_question_about_how_is_looked_up_in_the_manual(mode: CommandMode) -> None:
     said = "How do I connect ComfyUI?"
     assert await mode.interpret(said, TOOLS) == Call("knowledge_search", {"query": said})
