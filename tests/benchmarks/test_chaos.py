@@ -1,5 +1,6 @@
 """The chaos run in short, with real processes; and its checker, which finds what is planted."""
 
+import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,7 +10,20 @@ import pytest
 
 from benchmarks.chaos.__main__ import rage, report
 from benchmarks.chaos.checker import RULES, check
-from benchmarks.chaos.evidence import Evidence, JobLife, LeaseLife, Run, Task, read_journal
+from benchmarks.chaos.evidence import (
+    Asked,
+    Decided,
+    Evidence,
+    JobLife,
+    LeaseLife,
+    Models,
+    Run,
+    Stay,
+    Task,
+    Unload,
+    read_journal,
+    read_models,
+)
 
 GIB = 1024**3
 CARD = "pc/0"
@@ -35,16 +49,41 @@ def job(name: str, *told: str, kind: str = "keyed") -> JobLife:
     return JobLife(name, f"call-{name}", kind, told[-1], told)
 
 
+def stay(model: str, began: float, ended: float) -> Stay:
+    return Stay("ollama", CARD, model, 4 * GIB, began, ended)
+
+
+def asks(name: str, at: float, *, found: bool, taken: bool = False) -> Asked:
+    return Asked("ollama", "llama", at, f"lease-{name}", name, found, taken)
+
+
+SERVED = replace(
+    lease("m", 5, 30, 36), id="lease-m", service="ollama", model="llama"
+)  # fmt: skip
+MODELS = Models(
+    stays=(stay("llama", 28, 42), stay("llama", 60, 70)),
+    unloads=(Unload("ollama", CARD, "llama", 40, loaded=29),),
+    asked=(asks("m", 31, found=True),),
+    answered=("m",),
+)
 GOOD = Evidence(
     capacity={CARD: 8 * GIB},
     reserved={CARD: 0},
     runs=(run("a", 1, 10, 20), run("b", 2, 12, 18), run("c", 3, 18.5, 25)),
     tasks=(task("a", 1, 10, 20.1), task("b", 2, 12, 18.1), task("c", 3, 18.5, 25.1)),
-    leases=(lease("a", 1, 9, 20.2), lease("b", 2, 11, 18.2), lease("c", 3, 18.3, 25.2)),
-    jobs=(job("a"), job("b", kind="opaque"), job("c")),
+    leases=(lease("a", 1, 9, 20.2), lease("b", 2, 11, 18.2), lease("c", 3, 18.3, 25.2), SERVED),
+    jobs=(job("a"), job("b", kind="opaque"), job("c"), job("m", kind="idempotent")),
     effects=("a", "b", "c"),
     acknowledged={"call-a": "a", "call-b": "b", "call-c": "c"},
+    models=MODELS,
+    evictions=(Decided(CARD, "llama", 39.9),),
+    residents={("ollama", "llama"): "loaded"},
+    held={"ollama": frozenset({"llama"})},
 )
+
+
+def with_models(**changed: object) -> dict[str, object]:
+    return {"models": replace(MODELS, **changed)}  # type: ignore[arg-type]
 
 
 def with_job(changed: JobLife) -> tuple[JobLife, ...]:
@@ -58,6 +97,25 @@ PLANTED: list[tuple[str, str, Mapping[str, object]]] = [
      {"runs": (run("a", 1, 10, 20, card="pc/7"),)}),
     ("memory of a card, agents' journals", "three at once",
      {"tasks": (*GOOD.tasks, task("d", 4, 19, 21))}),
+    ("memory of a card, programs' clocks", "a model beside work that leaves it no room",
+     with_models(stays=(stay("llama", 17, 19),))),
+    ("memory of a card, programs' clocks", "a model that is loaded before another has left",
+     with_models(stays=(*MODELS.stays, stay("small", 41, 50), stay("large", 41.5, 50)))),
+    ("a model is unloaded by decision", "nobody decided it", {"evictions": ()}),
+    ("a model is unloaded by decision", "that was for an earlier stay of it",
+     {"evictions": (Decided(CARD, "llama", 20),)}),
+    ("no model is unloaded under a lease", "somebody works with it",
+     {"leases": (*GOOD.leases[:3], replace(SERVED, ended=40.5))}),
+    ("a lease's model is there", "we had never loaded it",
+     with_models(asked=(asks("m", 31, found=False, taken=True),))),
+    ("effects per job", "a model's answer that never came", with_models(answered=())),
+    ("table and servers agree at the end", "a model that only the table has",
+     {"held": {"ollama": frozenset()}}),
+    ("table and servers agree at the end", "a model that the table forgot", {"residents": {}}),
+    ("table and servers agree at the end", "a load that never ends",
+     {"residents": {("ollama", "llama"): "loading"}}),
+    ("errors say what is wrong", "a crash", {"broken": ("chaos_chat: internal_error",)}),
+    ("all works afterwards", "no comeback", {"afterwards": ("it did not come back",)}),
     ("work beyond the end of its lease", "a run that was not stopped",
      {"runs": (run("a", 1, 10, 20.3), *GOOD.runs[1:])}),
     ("one end per job", "two ends",
@@ -103,9 +161,11 @@ PLANTED: list[tuple[str, str, Mapping[str, object]]] = [
 
 def test_the_checker_finds_nothing_where_nothing_is_wrong() -> None:
     assert not any(check(GOOD).values()), check(GOOD)
+    gone = with_models(asked=(asks("m", 31, found=False, taken=False),))
+    assert not any(check(replace(GOOD, **gone)).values()), "a server may lose what it loads again"  # type: ignore[arg-type]
     lost_once = job("a", "queued", "running", "lost", "queued", "running", "succeeded")
     waits = replace(job("c", "queued"), waits=True)
-    fine = replace(GOOD, jobs=(lost_once, GOOD.jobs[1], waits), leases=GOOD.leases)
+    fine = replace(GOOD, jobs=(lost_once, GOOD.jobs[1], waits, GOOD.jobs[3]), leases=GOOD.leases)
     assert not any(check(fine).values()), check(fine)
 
 
@@ -133,10 +193,46 @@ def test_an_agents_journal_is_put_together_task_by_task() -> None:
     assert read_journal("pc", lines) == [Task("t", "j", "pc/0", 3, GIB, 1.0, 1.1, (2.2,))]
 
 
+def test_a_model_servers_journals_are_put_together_over_its_lives(tmp_path: Path) -> None:
+    about = {"service": "ollama", "model": "llama"}
+    asked = {**about, "event": "asked", "found": False, "lease": "v", "job": "j", "call": None}
+    first = [
+        {"at": 1, "event": "up", "service": "ollama", "card": "pc-0"},
+        {**asked, "at": 2, "lease": "w"},
+        {**about, "at": 2, "event": "loading", "size": GIB},
+        {**about, "at": 3, "event": "loaded"},
+    ]
+    second = [
+        {"at": 9, "event": "up", "service": "ollama", "card": "pc-0"},
+        {**asked, "at": 10},
+        {**about, "at": 10, "event": "loading", "size": GIB},
+        {**about, "at": 11, "event": "loaded"},
+        {**about, "at": 11.5, "event": "answered", "job": "j"},
+        {**about, "at": 12, "event": "unload", "serving": 0},
+        {**about, "at": 13, "event": "left"},
+        {**asked, "at": 14},
+    ]
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for name, lines in (("b", first), ("a", second)):
+        (folder / f"{name}.jsonl").write_text("\n".join(json.dumps(x) for x in lines))
+        (folder / f"{name}.tick").write_text("7.5" if lines is first else "20")
+    seen = read_models(tmp_path)
+    assert seen.stays == [
+        Stay("ollama", CARD, "llama", GIB, 2, 7.5),
+        Stay("ollama", CARD, "llama", GIB, 10, 13),
+    ]
+    assert seen.unloads == [Unload("ollama", CARD, "llama", 12, loaded=11)]
+    # Nobody had loaded it, it died with its server, we had it unloaded.
+    assert [a.taken for a in seen.asked] == [True, False, True]
+    assert seen.answered == ["j"]
+
+
 @pytest.mark.timeout(600)
 async def test_nothing_is_violated_when_everything_is_killed_and_frozen_at_random() -> None:
     with tempfile.TemporaryDirectory(prefix="chaos-") as home:
-        outcome = await rage(Path(home), seconds=12, seed=11, jobs=18, pause=0.9)
+        outcome = await rage(Path(home), seconds=10, seed=11, jobs=18, pause=0.8, probe=False)
     assert outcome.violations == [], report(outcome)
     assert sum(outcome.faults.values()) >= 4
-    assert len(outcome.seen.runs) >= 10
+    assert len(outcome.seen.runs) >= 6
+    assert len(outcome.seen.models.stays) >= 3
