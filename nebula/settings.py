@@ -35,6 +35,9 @@ class Settings(BaseSettings):
         "file",
         description="Where the key of stored secrets is: secrets.key, or the system's keyring",
     )
+    node_ca: Path | None = Field(
+        None, description="The authority of nodes' own certificates, beside the public ones"
+    )
     service_map: Path = Field(Path("service-map.yml"), description="The service map's file")
     policy: Path = Field(
         Path("policy.yml"), description="The operator's policy; without the file the built-in rules"

@@ -75,6 +75,11 @@ async def join(http: httpx.AsyncClient, control: str, request: JoinRequest) -> J
             f"{control}/api/nodes/join", json=asdict(request), timeout=_JOIN_SECONDS
         )
     except httpx.HTTPError as error:
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            raise OutOfTouch(
+                f"{control} shows a certificate that this machine does not trust",
+                hint="Name its authority with --ca FILE.",
+            ) from error
         raise OutOfTouch(
             f"{control} does not answer ({type(error).__name__})",
             hint="Is Jarvis running there, and does it listen on that address?",

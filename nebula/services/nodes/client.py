@@ -1,8 +1,10 @@
 """Speaks to one agent. Every call has a time-out; only what is safe to repeat is repeated."""
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -42,18 +44,43 @@ _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 @asynccontextmanager
-async def node_http(transport: httpx.AsyncBaseTransport | None) -> AsyncIterator[httpx.AsyncClient]:
-    """Open the client for agents: no proxy of the environment ever sees a node's key."""
-    from nebula.http import USER_AGENT, ssl_context
+async def node_http(
+    transport: httpx.AsyncBaseTransport | None, authority: Path | None = None
+) -> AsyncIterator[httpx.AsyncClient]:
+    """Open the client for agents: no proxy of the environment ever sees a node's key.
+
+    `authority` is a file of certificates that nodes' own may be signed with.
+
+    Raises:
+        InvalidInput: when there is no certificate in that file.
+    """
+    from nebula.http import USER_AGENT
 
     async with httpx.AsyncClient(
         transport=transport,
-        verify=ssl_context(),
+        verify=_trusting(authority),
         trust_env=False,
         timeout=httpx.Timeout(_SECONDS, connect=3.0),
         headers={"User-Agent": USER_AGENT},
     ) as http:
         yield http
+
+
+def _trusting(authority: Path | None) -> ssl.SSLContext:
+    """Return the shared TLS context, or one that trusts an authority too."""
+    from nebula.http import ssl_context
+
+    if authority is None:
+        return ssl_context()
+    context = httpx.create_ssl_context()
+    try:
+        context.load_verify_locations(authority)
+    except OSError as error:  # ssl.SSLError is one
+        raise InvalidInput(
+            f"{authority} holds no certificate that can be read ({error.strerror or error})",
+            hint="JARVIS_NODE_CA names a file in PEM form.",
+        ) from error
+    return context
 
 
 class NodeClient:
@@ -181,6 +208,11 @@ class NodeClient:
                 hint="nodes_get shows when it was last heard.",
             ) from error
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise UpstreamUnavailable(
+                    f"What answers at {self.url} shows a certificate that we do not trust",
+                    hint="JARVIS_NODE_CA names the authority of machines' own certificates.",
+                ) from error
             raise UpstreamUnavailable(
                 f"The agent of {self.name} does not answer at {self.url}",
                 hint="Is the machine on? nodes_wake wakes it; `python -m node run` starts its agent.",

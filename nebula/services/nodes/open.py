@@ -24,7 +24,7 @@ async def open_nodes(
     transport: httpx.AsyncBaseTransport | None,
 ) -> AsyncIterator[NodeRegistry]:
     """Hand out the registry, and have the observer read the cards of nodes from it."""
-    async with node_http(transport) as http:
+    async with node_http(transport, settings.node_ca) as http:
         registry = NodeRegistry(db, Vault.of(settings), http, gpu.services, events)
         gpu.broker.observer.remote = registry.readings
         registry.live_leases = live_leases

@@ -1,7 +1,8 @@
 """A control plane served on a loopback port, and real agents that joined it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,9 @@ class Lab:
         assert isinstance(found, App)
         return found
 
-    async def agent(self, name: str = "pc", *, card: int = 0, **config: Any) -> AgentProcess:
+    async def agent(
+        self, name: str = "pc", *, card: int = 0, words: Sequence[str] = (), **config: Any
+    ) -> AgentProcess:
         """Join a machine with a fresh token, and wait until it was heard."""
         agent = AgentProcess(self.folder / name, self.url, name=name)
         if card:
@@ -47,7 +50,7 @@ class Lab:
         self.agents.append(agent)
         agent.configure(**config)
         token = await self.app.parts.nodes.create_token("admin")
-        code, said = await agent.join(token.token)
+        code, said = await agent.join(token.token, *words)
         assert code == 0, said
         await agent.start()
         await self.health(name, NodeHealth.ONLINE)
@@ -88,10 +91,12 @@ class Lab:
 
 
 @asynccontextmanager
-async def open_lab(settings: Settings, folder: Path) -> AsyncIterator[Lab]:
+async def open_lab(
+    settings: Settings, folder: Path, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Lab]:
     settings.service_map.write_text(MAP)
     made = create_server(settings.model_copy(update={"workers": 2}))
-    async with opened(made) as server, _served(server) as url:
+    async with opened(made) as server, _served(server, tls) as url:
         lab = Lab(server, url, folder)
         try:
             yield lab
@@ -102,7 +107,7 @@ async def open_lab(settings: Settings, folder: Path) -> AsyncIterator[Lab]:
 
 
 @asynccontextmanager
-async def _served(server: FastAPI) -> AsyncIterator[str]:
+async def _served(server: FastAPI, tls: ssl.SSLContext | None) -> AsyncIterator[str]:
     async def doors(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
             while (await receive())["type"] != "lifespan.shutdown":
@@ -111,7 +116,7 @@ async def _served(server: FastAPI) -> AsyncIterator[str]:
             return
         await server(scope, receive, send)
 
-    async with serve(doors) as url:
+    async with serve(doors, tls=tls) as url:
         yield url
 
 
