@@ -12,12 +12,22 @@ The ratio is makespan ÷ a lower bound that no policy can beat: fractional packi
 the best weights found, and each job by itself. "÷ volume" is the ratio to the plain bound, bytes ×
 seconds over the bytes of all cards, which cannot always be reached. Peers decide over the same
 snapshots in the same virtual world.
+
+Loads: 0.15 of FIFO's are 40 in "online" and 28 in "home", where up to 15 models need one each at
+least. In "online" every further job of a model that is in use needs a copy of its own. The tables of
+waves hold work back and start it together, so that each model is loaded for many jobs; each row is a
+schedule that exists, and shows what fewer loads cost. In "online" 0.15 takes about two waves for the
+whole trace, which end far beyond 1.05. In "home" a wave every 20 minutes is not enough, and the chats
+by themselves, with nothing beside them, take nearly as much already. No schedule was found that
+keeps the other goals at 0.15; the policy holds nothing back to save loads. The last row is also how
+short chats can wait on these cards: for the first load, and the earlier ones of their burst.
 """
 
 import time
 from collections.abc import Callable, Sequence
 from statistics import mean
 
+from benchmarks import p5_loads
 from benchmarks.table import show
 from nebula.gpu.policy.decide import decide
 from nebula.gpu.policy.types import Decision, Snapshot
@@ -66,6 +76,8 @@ def main() -> None:
             f"p95 {spent[int(len(spent) * 0.95)]:.1f} ms, longest {spent[-1]:.0f} ms of CPU"
         )
         print(_waits(runs) if name == "home" else "")
+    print(p5_loads.of_online([online(seed) for seed in SEEDS]), end="\n\n")
+    print(p5_loads.of_home([home(seed) for seed in SEEDS]), end="\n\n")
     print("goals: batch <= 1.20, online <= 1.05, loads <= 0.15 and longest wait <= 1.2 of FIFO's")
 
 

@@ -17,6 +17,7 @@ one that came first.
 from collections import defaultdict
 from collections.abc import Mapping
 from math import floor
+from operator import itemgetter
 from typing import NamedTuple
 
 from nebula.gpu.policy.board import Board
@@ -25,6 +26,9 @@ from nebula.gpu.policy.types import Key, Snapshot, Waiting
 
 _DELAYS = 0.75
 """The share of `Rules.starvation` by which a request may rank later than it came."""
+
+
+_by_rank = itemgetter(0)
 
 
 class _Rank(NamedTuple):
@@ -36,6 +40,7 @@ class _Rank(NamedTuple):
     share: float
     """Less the work of its model for each copy."""
     seconds: float
+    """How long it runs; negative where the longest goes first."""
     created: float
     id: str
 
@@ -43,39 +48,38 @@ class _Rank(NamedTuple):
 def in_order(snapshot: Snapshot, board: Board) -> list[Waiting]:
     """Return the requests, first first."""
     delays = _delays(snapshot, board.rules)
-    by_model: dict[Key, list[Waiting]] = defaultdict(list)
-    for request in snapshot.waiting:
-        by_model[request.key].append(request)
-    ceilings = {c: place.ceiling for c, place in board.places.items() if not place.why}
+    by_model: dict[Key, list[tuple[_Rank, Waiting]]] = defaultdict(list)
+    for r in snapshot.waiting:
+        by_model[r.key].append((_rank(r, board.rules, delays[r.owner], warm=False), r))
+    ceilings = {c: place.ceiling or 0 for c, place in board.places.items() if not place.why}
     ranked: list[tuple[_Rank, Waiting]] = []
     for key, requests in by_model.items():
         busy, idle = board.copies(key)
-        work = sum(_takes(r) for r in requests)
-        alone = [(_rank(r, board.rules, delays[r.owner], warm=False), r) for r in requests]
-        for n, (_, r) in enumerate(sorted(alone, key=_by_rank)):
-            rank = _rank(r, board.rules, delays[r.owner], warm=n < idle)
+        work = sum(abs(rank.seconds) for rank, _ in requests)
+        requests.sort(key=_by_rank)
+        for n, (cold, r) in enumerate(requests):
+            rank = _rank(r, board.rules, delays[r.owner], warm=True) if n < idle else cold
             share = -work / (busy + n + 1)
             ranked.append((rank._replace(cards=_cards(r, ceilings), share=share), r))
     return [request for _, request in sorted(ranked, key=_by_rank)]
 
 
-def _by_rank(ranked: tuple[_Rank, Waiting]) -> _Rank:
-    return ranked[0]
-
-
 def _rank(request: Waiting, rules: Rules, delay: float, *, warm: bool) -> _Rank:
     """Return how a request ranks among those of its own model."""
-    virtual = virtual_time(request, rules, delay, warm=warm)
-    seconds = _takes(request) if rules.shortest_first[request.klass] else -_takes(request)
-    return _Rank(floor(virtual / rules.alike), 0, 0.0, seconds, request.created, request.id)
+    seconds = max((o.run_seconds for o in request.options), default=0.0)
+    virtual = virtual_time(request, seconds, rules, delay, warm=warm)
+    length = seconds if rules.shortest_first[request.klass] else -seconds
+    return _Rank(floor(virtual / rules.alike), 0, 0.0, length, request.created, request.id)
 
 
-def virtual_time(request: Waiting, rules: Rules, delay: float, *, warm: bool) -> float:
+def virtual_time(
+    request: Waiting, seconds: float, rules: Rules, delay: float, *, warm: bool
+) -> float:
     """Return a request's place on the line of time by which the queue is ordered."""
     klass = request.klass
     offset = rules.ageing[klass] - request.priority * rules.priority_step
     offset += min(delay, rules.fair_share_most[klass])
-    offset += rules.shortest_first[klass] * _takes(request)
+    offset += rules.shortest_first[klass] * seconds
     if warm:
         offset -= rules.affinity[klass]
     # Nearly every offset is a delay; the slowest class needs room for what fair share adds.
@@ -90,14 +94,10 @@ def _delays(snapshot: Snapshot, rules: Rules) -> Mapping[str, float]:
     return {o: (u - least) * rules.fair_share for o, u in used.items()}
 
 
-def _takes(request: Waiting) -> float:
-    """Return how long a request runs, where it takes longest."""
-    return max((o.run_seconds for o in request.options), default=0.0)
-
-
-def _cards(request: Waiting, ceilings: Mapping[str, int | None]) -> int:
+def _cards(request: Waiting, ceilings: Mapping[str, int]) -> int:
     """Return how many cards could take a request as things are."""
-    return sum(
-        option.vram is not None and option.vram <= (ceilings.get(option.card) or 0)
-        for option in request.options
-    )
+    found = 0
+    for option in request.options:
+        if option.vram is not None and option.vram <= ceilings.get(option.card, -1):
+            found += 1
+    return found

@@ -18,7 +18,7 @@ _AGEING = ByClass(chat=0, image=900, batch=3600, training=7200)
 _AFFINITY = ByClass(chat=20, image=120, batch=1200, training=1200)
 _FAIR_SHARE_MOST = ByClass(chat=30, image=120, batch=600, training=600)
 _SHORTEST_FIRST = ByClass(chat=2, image=2, batch=0, training=0)
-_PREEMPT_AFTER = ByClass(chat=15, image=120, batch=inf, training=inf)
+_PREEMPT_AFTER = ByClass(chat=15, image=60, batch=inf, training=inf)
 _LOAD_WEIGHT = ByClass(chat=2, image=3, batch=3, training=3)
 
 
