@@ -13,6 +13,8 @@ from benchmarks.chaos.work import People, Wish
 _SETTLE_SECONDS = 20.0
 _LOAD_SECONDS = 20.0
 _BACK_SECONDS = 20.0
+_FORGET_SECONDS = IDLE_MINUTES * 60 - 3.0
+"""Before the model would be unloaded because nobody uses it."""
 _IDLE_SECONDS = IDLE_MINUTES * 60 + 15.0
 
 
@@ -49,6 +51,29 @@ async def agree(lab: Lab) -> Agreed:
 
 async def probe(lab: Lab, people: People) -> list[str]:
     """Use models as on any day; return what does not work any more."""
+    return await _forgets(lab, people) or await _comes_back(lab, people)
+
+
+async def _forgets(lab: Lab, people: People) -> list[str]:
+    """Kill a server that holds a model: the table must not keep it."""
+    server = lab.holders["two"]
+    loads = {"service": server.service, "seconds": 0.3, "model": "small"}
+    if (said := await people.chat(_wish("chaos_chat", loads, "after-death"))) != "answered":
+        return [f"a model does not answer: {said}"]
+    running = lab.agents["two"].holder()
+    if running is not None:
+        running.kill()
+
+    async def forgotten() -> bool:
+        return not any(service == server.service for service, _ in await lab.residents())
+
+    if not await _within(_FORGET_SECONDS, forgotten):
+        return ["the table keeps the models of a server that died"]
+    return []
+
+
+async def _comes_back(lab: Lab, people: People) -> list[str]:
+    """Push Jarvis's own model out: it comes back, and goes when nobody uses it."""
     own = lab.holders["one"]
     loads = {"service": own.service, "seconds": 0.3}
 
