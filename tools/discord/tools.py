@@ -1,8 +1,6 @@
 """Discord: linking one's account, and how the bot behaves on each server."""
 
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
+from typing import Any
 
 from nebula.errors import InvalidInput
 from nebula.policy.selectors import Kind
@@ -11,8 +9,21 @@ from nebula.tool.definition import Audience, Effect, EffectKind, tool
 from tools.discord.accounts import Accounts
 from tools.discord.community.setting import Wanted, set_community
 from tools.discord.community.store import Communities
+from tools.discord.parameters import (
+    AnswerChannels,
+    AnswerHow,
+    AnswerRoles,
+    AutoRole,
+    AutoRoleAfter,
+    AutoRoleAfterRules,
+    Count,
+    Enabled,
+    LogChannel,
+    Moderation,
+    Welcome,
+    WelcomeIn,
+)
 from tools.discord.schemas import (
-    AnswerIn,
     AnyServer,
     LinkCode,
     Server,
@@ -21,8 +32,6 @@ from tools.discord.schemas import (
     Unlinked,
 )
 from tools.discord.servers import Servers
-
-_Ids = list[Annotated[str, Field(pattern=r"^[0-9]{1,20}$", description="An id of Discord")]]
 
 
 def _accounts(ctx: Context) -> Accounts:
@@ -124,53 +133,23 @@ async def discord_get_settings(ctx: Context, server: AnyServer = "") -> ServerSe
 async def discord_set_settings(  # noqa: PLR0917 - the executor passes them by name
     ctx: Context,
     server: AnyServer = "",
-    enabled: Annotated[
-        bool | None, Field(description="Whether the bot answers there; left out, as it is")
-    ] = None,
-    channels: Annotated[
-        _Ids | None,
-        Field(max_length=100, description="Ids of the channels it answers in; [] for all"),
-    ] = None,
-    roles: Annotated[
-        _Ids | None,
-        Field(max_length=100, description="Ids of roles, one of which is needed; [] for none"),
-    ] = None,
-    answer_in: Annotated[
-        AnswerIn | None, Field(description="Answer a mention in a thread, or as a reply")
-    ] = None,
-    welcome: Annotated[
-        str | None,
-        Field(max_length=1500, description="Greeting with {user} {name} {server}; empty for none"),
-    ] = None,
-    welcome_in: Annotated[
-        str | None, Field(max_length=100, description="Channel of the greeting, or dm")
-    ] = None,
-    autorole: Annotated[
-        str | None, Field(max_length=100, description="Role of new members; empty for none")
-    ] = None,
-    autorole_after_minutes: Annotated[
-        int | None, Field(ge=0, le=43_200, description="Give the role only after so long")
-    ] = None,
-    autorole_after_rules: Annotated[
-        bool | None, Field(description="Give it once they have agreed to the server's rules")
-    ] = None,
-    moderation: Annotated[
-        Literal["off", "tell"] | None,
-        Field(description="Off, or only tell; discord_enforce_moderation lets it act"),
-    ] = None,
-    log_channel: Annotated[
-        str | None, Field(max_length=100, description="Where actions are told; empty for nowhere")
-    ] = None,
-    count: Annotated[bool | None, Field(description="Count messages, joins and leaves")] = None,
+    enabled: Enabled = None,
+    channels: AnswerChannels = None,
+    roles: AnswerRoles = None,
+    answer_in: AnswerHow = None,
+    welcome: Welcome = None,
+    welcome_in: WelcomeIn = None,
+    autorole: AutoRole = None,
+    autorole_after_minutes: AutoRoleAfter = None,
+    autorole_after_rules: AutoRoleAfterRules = None,
+    moderation: Moderation = None,
+    log_channel: LogChannel = None,
+    count: Count = None,
 ) -> ServerSettings:
     """Set whom the bot answers on a Discord server, its welcome, auto-role and moderation."""
-    own: dict[str, Any] = {
-        "enabled": enabled,
-        "channels": channels,
-        "roles": roles,
-        "answer_in": None if answer_in is None else answer_in.value,
-    }
-    own = {name: value for name, value in own.items() if value is not None}
+    how = None if answer_in is None else answer_in.value
+    own: dict[str, Any] = {"enabled": enabled, "channels": channels, "roles": roles}
+    own = {name: value for name, value in {**own, "answer_in": how}.items() if value is not None}
     wanted = Wanted(
         welcome=welcome,
         welcome_in=welcome_in,

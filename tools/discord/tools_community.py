@@ -15,7 +15,6 @@ from tools.discord.community.rules import (
     MOST_COMMANDS,
     Command,
     Community,
-    Domain,
     Step,
     step_of,
 )
@@ -25,12 +24,25 @@ from tools.discord.community.schemas import (
 )
 from tools.discord.community.setting import merged
 from tools.discord.community.store import Communities, Kept
+from tools.discord.parameters import (
+    AllowOnlyLinks,
+    DecayHours,
+    DenyLinks,
+    ExemptChannels,
+    ExemptRoles,
+    ForbidInvites,
+    Ids,
+    MostMentions,
+    MostMessages,
+    Names,
+    RaidCalm,
+    RaidJoins,
+    RaidSeconds,
+    Repeats,
+    SpamSeconds,
+)
 from tools.discord.schemas import AnyServer
 from tools.discord.servers import Servers
-
-Names = Annotated[list[str], Field(max_length=100, description="Words, as they are written")]
-Domains = list[Domain]
-Ids = list[Annotated[str, Field(pattern=r"^[0-9]{1,20}$", description="An id of Discord")]]
 
 
 @tool(
@@ -62,45 +74,19 @@ async def discord_set_moderation(  # noqa: PLR0917 - the executor passes them by
     server: AnyServer = "",
     add_words: Names = [],  # noqa: B006 - never changed
     remove_words: Names = [],  # noqa: B006
-    deny_links: Annotated[
-        Domains | None, Field(max_length=200, description="Domains nobody may link to")
-    ] = None,
-    allow_only_links: Annotated[
-        Domains | None, Field(max_length=200, description="The only domains to link to; [] for all")
-    ] = None,
-    forbid_invites: Annotated[
-        bool | None, Field(description="Whether invitations to other servers are an offence")
-    ] = None,
-    messages: Annotated[
-        int | None, Field(ge=0, le=100, description="Most messages within `seconds`; 0 is off")
-    ] = None,
-    seconds: Annotated[
-        int | None, Field(ge=1, le=120, description="The time in which messages are counted")
-    ] = None,
-    repeats: Annotated[
-        int | None, Field(ge=0, le=50, description="The same text so often is spam; 0 is off")
-    ] = None,
-    mentions: Annotated[
-        int | None, Field(ge=0, le=100, description="Most mentions in one message; 0 is off")
-    ] = None,
-    raid_joins: Annotated[
-        int | None, Field(ge=0, le=1000, description="So many joins are a raid; 0 is off")
-    ] = None,
-    raid_seconds: Annotated[
-        int | None, Field(ge=5, le=600, description="The time in which joins are counted")
-    ] = None,
-    raid_calm_minutes: Annotated[
-        int | None, Field(ge=1, le=1440, description="How long the brake stays on")
-    ] = None,
-    exempt_roles: Annotated[
-        Ids | None, Field(max_length=50, description="Ids of roles that are left alone")
-    ] = None,
-    exempt_channels: Annotated[
-        Ids | None, Field(max_length=50, description="Ids of channels that are left alone")
-    ] = None,
-    decay_hours: Annotated[
-        int | None, Field(ge=1, le=8760, description="After so long an offence counts no more")
-    ] = None,
+    deny_links: DenyLinks = None,
+    allow_only_links: AllowOnlyLinks = None,
+    forbid_invites: ForbidInvites = None,
+    messages: MostMessages = None,
+    seconds: SpamSeconds = None,
+    repeats: Repeats = None,
+    mentions: MostMentions = None,
+    raid_joins: RaidJoins = None,
+    raid_seconds: RaidSeconds = None,
+    raid_calm_minutes: RaidCalm = None,
+    exempt_roles: ExemptRoles = None,
+    exempt_channels: ExemptChannels = None,
+    decay_hours: DecayHours = None,
 ) -> CommunitySettings:
     """Set what counts as an offence on a Discord server: spam, links, words, raids."""
     changes = {
@@ -108,19 +94,16 @@ async def discord_set_moderation(  # noqa: PLR0917 - the executor passes them by
         "links": _given(deny=deny_links, allow_only=allow_only_links, invites=forbid_invites),
         "raid": _given(joins=raid_joins, seconds=raid_seconds, calm_minutes=raid_calm_minutes),
     }
-    top = _given(
-        exempt_roles=exempt_roles, exempt_channels=exempt_channels, decay_hours=decay_hours
-    )
+    alone = _given(exempt_roles=exempt_roles, exempt_channels=exempt_channels)
+    top = {**alone, **_given(decay_hours=decay_hours)}
     if not (add_words or remove_words or top or any(changes.values())):
         raise InvalidInput("Say what to set: words, links, messages, mentions, raid_joins, …")
 
     def change(old: Community) -> Community:
         rules = old.moderation
-        values = {
-            name: getattr(rules, name).model_copy(update=some) for name, some in changes.items()
-        }
+        parts = {name: getattr(rules, name).model_copy(update=changes[name]) for name in changes}
         words = merged(rules.words, add_words, remove_words)
-        rules = rules.model_copy(update={**values, **top, "words": words})
+        rules = rules.model_copy(update={**parts, **top, "words": words})
         return old.model_copy(update={"moderation": rules})
 
     return await _changed(ctx, server, change)

@@ -97,6 +97,23 @@ def fitting(tool: AnyTool, argument: str, value: Any) -> Any:
     raise InvalidInput(f"{argument} of {tool.name} cannot be that")
 
 
+def _check_endorsement(
+    tool: AnyTool, selector: str, value: Any, *, by: Principal, surface: Surface
+) -> None:
+    if surface not in _PERSONAL:
+        raise PermissionDenied("Only a person endorses a value.")
+    if not by.can(tool.permission):
+        raise PermissionDenied(f"{tool.name} needs the permission {tool.permission}.")
+    if selector not in tool.places:
+        known = ", ".join(tool.places) or "none"
+        raise InvalidInput(
+            f"{selector!r} does not decide where {tool.name} takes effect",
+            hint=f"Those that do: {known}.",
+        )
+    if len(json.dumps(value)) > _LONGEST:
+        raise InvalidInput("That value is too long to be vouched for")
+
+
 class Vouching:
     """Reads, takes and gives what can be used once."""
 
@@ -143,18 +160,7 @@ class Vouching:
             PermissionDenied: when no person endorses, or one who may not use the tool.
             InvalidInput: when the argument does not decide where the effect goes.
         """
-        if surface not in _PERSONAL:
-            raise PermissionDenied("Only a person endorses a value.")
-        if not by.can(tool.permission):
-            raise PermissionDenied(f"{tool.name} needs the permission {tool.permission}.")
-        if selector not in tool.places:
-            known = ", ".join(tool.places) or "none"
-            raise InvalidInput(
-                f"{selector!r} does not decide where {tool.name} takes effect",
-                hint=f"Those that do: {known}.",
-            )
-        if len(json.dumps(value)) > _LONGEST:
-            raise InvalidInput("That value is too long to be vouched for")
+        _check_endorsement(tool, selector, value, by=by, surface=surface)
         query = (
             insert(EndorsementRow)
             .values(
