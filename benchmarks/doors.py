@@ -142,10 +142,11 @@ async def mcp(text: str) -> list[str]:
 async def to_discord(text: str) -> list[str]:
     """Return mentions, masked links and texts with previews in the payload on the wire."""
     fake = DiscordWebhook()
+    application: Any = fake
     message = _message(text)
     webhook = parse(fake.url).webhook
     assert webhook is not None
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(fake)) as http:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(application)) as http:
         await discord.post(http, webhook, message)
     (payload,) = fake.posted
     found = [] if payload["allowed_mentions"] == {"parse": []} else ["mentions are allowed"]

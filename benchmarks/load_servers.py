@@ -8,6 +8,7 @@ import json
 import logging
 import signal
 import sys
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -71,4 +72,6 @@ async def stopped(seconds: float) -> bool:
 
 
 if __name__ == "__main__":
-    asyncio.run({"model": model, "server": server}[sys.argv[1]](*sys.argv[2:]))
+    programs: dict[str, Callable[..., Coroutine[Any, Any, Any]]]
+    programs = {"model": model, "server": server}
+    asyncio.run(programs[sys.argv[1]](*sys.argv[2:]))

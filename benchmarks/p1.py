@@ -71,7 +71,7 @@ async def ours(url: str) -> AsyncIterator[Turn]:
             done = events[-1]
             assert done.type == "done" and done.outcome == "answered", events
             assert done.model_calls == 2, done
-            return next(e.text for e in reversed(events) if e.type == "message")
+            return str(next(e.text for e in reversed(events) if e.type == "message"))
 
         yield turn
 
@@ -129,7 +129,8 @@ async def langgraph(
 
     async def turn(text: str) -> str:
         config: Any = {"configurable": {"thread_id": text}}
-        final = await agent.ainvoke({"messages": [("user", text)]}, config)
+        said: Any = {"messages": [("user", text)]}
+        final = await agent.ainvoke(said, config)
         return str(final["messages"][-1].text)
 
     yield turn

@@ -124,9 +124,10 @@ def words_alone(registry: Registry) -> Rank:
 
         peer = BM25Okapi([words_of(text) for text in texts])
 
-        def scored(text: str) -> np.ndarray:
+        def by_peer(text: str) -> np.ndarray:
             return np.asarray(peer.get_scores(words_of(text)))
 
+        scored: Callable[[str], np.ndarray] = by_peer
     else:
         scored = BM25(texts).scores
 

@@ -50,7 +50,7 @@ async def plain_latency(url: str, home: Path) -> list[float]:
     began: list[float] = []
     async with queue("procrastinate", url, home) as lab:
 
-        @lab.app.task(name="mark")
+        @lab.app.task(name="mark")  # type: ignore[untyped-decorator]
         async def mark() -> None:
             began.append(time.perf_counter())
 

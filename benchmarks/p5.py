@@ -26,6 +26,7 @@ short chats can wait on these cards: for the first load, and the earlier ones of
 import time
 from collections.abc import Callable, Sequence
 from statistics import mean
+from typing import Any
 
 from benchmarks import p5_loads
 from benchmarks.table import show
@@ -64,7 +65,7 @@ def main() -> None:
         for seed in SEEDS:
             trace = make(seed)
             plain = volume_bound(trace)
-            policies = {OURS: lambda _, c=clock: c.decide, **PEERS}
+            policies: dict[str, Any] = {OURS: lambda _, c=clock: c.decide, **PEERS}
             for policy, of in policies.items():
                 found = report(policy, World(trace).run(of(trace)))
                 runs.setdefault(policy, []).append((found, found.makespan / plain))

@@ -97,7 +97,8 @@ def make_corpus(seed: int = 7) -> Corpus:
 
 def _unit(values: npt.NDArray[np.float64]) -> Array:
     lengths = np.linalg.norm(values, axis=1, keepdims=True)
-    return (values / lengths).astype(np.float32)
+    unit: Array = (values / lengths).astype(np.float32)
+    return unit
 
 
 def _words(rng: np.random.Generator, topic: int, number: int) -> str:

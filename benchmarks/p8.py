@@ -94,6 +94,7 @@ async def _read(pipe: Connection, url: str, key: str) -> None:
         f"Authorization: Bearer {key}\r\n\r\n"
     ).encode()
     loop, count = asyncio.get_running_loop(), Count()
+    assert address.hostname is not None and address.port is not None
     for _ in range(CLIENTS):
         await loop.create_connection(lambda: Reader(request, count), address.hostname, address.port)
     # Every connection proves that it is open by a first event.

@@ -14,7 +14,9 @@ import argparse
 import asyncio
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -40,7 +42,7 @@ from benchmarks.r1_world import (
 from benchmarks.table import show
 from nebula.gpu.policy.decide import decide
 from nebula.gpu.policy.rules import ByClass, Rules
-from nebula.gpu.policy.types import Card, Loaded, Option, PriorityClass, Snapshot
+from nebula.gpu.policy.types import Card, Decision, Loaded, Option, PriorityClass, Snapshot
 
 GB = 2**30
 STARVATION = 30.0
@@ -106,11 +108,11 @@ class Home(RuleBasedStateMachine):
         embedder=st.booleans(),
         siege=st.none() | st.tuples(kinds, patient, long_runs),
     )
-    def moves_in(self, sizes: list[int], embedder: bool, siege) -> None:
+    def moves_in(self, sizes: list[int], embedder: bool, siege: Any) -> None:
         cards = [Card(f"pc{n}/0", f"pc{n}", size * GB) for n, size in enumerate(sizes)]
         rules = BUGS[self.bug]
 
-        def policy(snapshot: Snapshot):
+        def policy(snapshot: Snapshot) -> Sequence[Decision]:
             return decide(snapshot, rules)
 
         self.world = HomeWorld(cards, policy, self.bug)
@@ -122,18 +124,18 @@ class Home(RuleBasedStateMachine):
             self.besieges(*siege)
 
     @rule(kind=kinds, klass=classes, run=runs, owner=st.sampled_from("ab"))
-    def asks(self, kind, klass, run, owner) -> None:
+    def asks(self, kind: Any, klass: PriorityClass, run: float, owner: str) -> None:
         self._submit(kind, klass, run, owner, 0.0)
         self.world.ask()
 
     @precondition(lambda self: self.world.coming < CROWD)
     @rule(kind=kinds, run=runs, number=st.integers(4, 50), every=st.floats(1.0, 8.0))
-    def floods(self, kind, run, number, every) -> None:
+    def floods(self, kind: Any, run: float, number: int, every: float) -> None:
         for n in range(number):
             self._submit(kind, PriorityClass.CHAT, run, "c", n * every)
         self.world.ask()
 
-    def besieges(self, kind, klass, run) -> None:
+    def besieges(self, kind: Any, klass: PriorityClass, run: float) -> None:
         """Ask for one job of a lower class amid chats that come faster than they can be served."""
         size, holds = kind[1] * GB, kind[3]
         fitting = [c.capacity or 0 for c in self.world.cards.values() if (c.capacity or 0) >= size]
@@ -144,7 +146,9 @@ class Home(RuleBasedStateMachine):
             self._submit(kind, klass, run, "a", run * 0.1)
             self.world.ask()
 
-    def _submit(self, kind, klass, run, owner, after) -> None:
+    def _submit(
+        self, kind: Any, klass: PriorityClass, run: float, owner: str, after: float
+    ) -> None:
         key, size, load, holds, stays, yields = kind
         options = tuple(
             Option(c.id, int(size * GB), load, run, holds=holds, stays=stays)
@@ -153,7 +157,7 @@ class Home(RuleBasedStateMachine):
         self.world.submit(klass, key, options, owner=owner, yields=yields, stays=stays, after=after)
 
     @rule(seconds=st.floats(0.1, 60.0))
-    def goes_on(self, seconds) -> None:
+    def goes_on(self, seconds: float) -> None:
         self.world.advance(round(seconds, 1))
 
     def _running(self, frozen: bool) -> list[str]:
@@ -165,18 +169,18 @@ class Home(RuleBasedStateMachine):
 
     @precondition(lambda self: self._running(False))
     @rule(data=st.data())
-    def freezes(self, data) -> None:
+    def freezes(self, data: st.DataObject) -> None:
         self.world.freeze(data.draw(st.sampled_from(self._running(False))))
 
     @precondition(lambda self: self._running(True))
     @rule(data=st.data())
-    def wakes(self, data) -> None:
+    def wakes(self, data: st.DataObject) -> None:
         self.world.wake(data.draw(st.sampled_from(self._running(True))))
         self.world.ask()
 
     @precondition(lambda self: self.world.leases)
     @rule(data=st.data())
-    def reports_again(self, data) -> None:
+    def reports_again(self, data: st.DataObject) -> None:
         """At-least-once delivery: an end is told twice, or by who is not the holder any more."""
         over = [n for n, x in self.world.leases.items() if x.state != "active"]
         if over and self.world.report(data.draw(st.sampled_from(over))):
@@ -184,14 +188,14 @@ class Home(RuleBasedStateMachine):
 
     @precondition(lambda self: any(not j.over for j in self.world.jobs.values()))
     @rule(data=st.data())
-    def cancels(self, data) -> None:
+    def cancels(self, data: st.DataObject) -> None:
         open_jobs = [n for n, j in self.world.jobs.items() if not j.over]
         self.world.disturb(LEASE_SECONDS + FENCE_SECONDS)
         self.world.cancel(data.draw(st.sampled_from(open_jobs)))
         self.world.ask()
 
     @rule(data=st.data(), size=st.integers(0, 8))
-    def plays_a_game(self, data, size) -> None:
+    def plays_a_game(self, data: st.DataObject, size: int) -> None:
         """Let a program that is not ours take some of what is free, or give it back."""
         card = self.world.cards[data.draw(st.sampled_from(sorted(self.world.cards)))]
         used = sum(r.vram or 0 for r in self.world.residents.values() if r.card == card.id)
@@ -206,7 +210,7 @@ class Home(RuleBasedStateMachine):
         self.world.ask()
 
     @rule(data=st.data(), draining=st.booleans())
-    def drains(self, data, draining) -> None:
+    def drains(self, data: st.DataObject, draining: bool) -> None:
         card = self.world.cards[data.draw(st.sampled_from(sorted(self.world.cards)))]
         self.world.cards[card.id] = replace(card, draining=draining)
         self.world.disturb()

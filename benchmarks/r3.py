@@ -51,7 +51,7 @@ async def _ended(lab: Any, before: dict[str, int]) -> str:
         while True:
             now = await lab.counts()
             if not now.get("queued") and not now.get("running"):
-                return next(state for state in now if now[state] > before.get(state, 0))
+                return str(next(state for state in now if now[state] > before.get(state, 0)))
             await asyncio.sleep(0.1)
 
 

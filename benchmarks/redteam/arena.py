@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks.redteam.obedient import Obedient, Thinkers
 from benchmarks.redteam.scenario import Scenario, Turn
@@ -134,7 +135,8 @@ async def arena(
         async with open_app(chosen, registry=world.registry()) as opened:
             opened.parts.commands.index = index
             ours = _in_place_of(opened.parts.judge, judge)
-            parts = replace(opened.parts, router=Thinkers(model), judge=ours)
+            router: Any = Thinkers(model)
+            parts = replace(opened.parts, router=router, judge=ours)
             app = App(parts, Executor(parts))
             async with open_jarvis(app) as jarvis:
                 who = await app.parts.auth.create_user("ada", Role.ADMIN)

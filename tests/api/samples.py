@@ -7,7 +7,7 @@ from pydantic import Field
 
 from nebula.errors import InvalidInput
 from nebula.tool.context import Context
-from nebula.tool.definition import Effect, EffectKind, tool
+from nebula.tool.definition import AnyTool, Effect, EffectKind, tool
 from nebula.tool.result import Result
 from tests.nebula.tool import samples
 
@@ -73,4 +73,4 @@ async def sample_bake(
     return Seen(name=name, number=4, tags=[], exact=True)
 
 
-ALL = [*samples.ALL, sample_find, sample_change, sample_bake]
+ALL: list[AnyTool] = [*samples.ALL, sample_find, sample_change, sample_bake]

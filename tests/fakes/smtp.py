@@ -29,7 +29,7 @@ class Mailbox:
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         if self.drop_at == "MAIL":
-            server.transport.abort()
+            _cut(server)
         envelope.mail_from = address
         return "250 OK"
 
@@ -43,7 +43,7 @@ class Mailbox:
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         if self.data_answer == "drop":
-            server.transport.abort()
+            _cut(server)
             return "250 OK"
         assert isinstance(envelope.content, bytes)
         self.mails.append(message_from_bytes(envelope.content, policy=policy.default))
@@ -88,7 +88,13 @@ async def smtp_server(
         for server in open_ones:
             handler = getattr(server, "_handler_coroutine", None)
             if server.transport is not None:
-                server.transport.abort()
+                _cut(server)
             if handler is not None:
                 handler.cancel()
                 await asyncio.gather(handler, return_exceptions=True)
+
+
+def _cut(server: SMTP) -> None:
+    """Cut the connection at once."""
+    assert isinstance(server.transport, asyncio.WriteTransport)
+    server.transport.abort()

@@ -128,7 +128,7 @@ async def lamps_key(ctx: Context, name: Name) -> LampKey:
     return LampKey(name=name, key="k3y-of-the-lamp-c2f1")
 
 
-ALL = [
+ALL: list[AnyTool] = [
     lamps_show,
     lamps_light,
     lamps_smash,
@@ -266,7 +266,8 @@ def _with_model(app: App, model: PolicyModel | None) -> App:
     from nebula.tool.executor import Executor
 
     chat = model or command_model(app.parts.commands, app.parts.registry, None)
-    parts = replace(app.parts, router=Thinker(chat, thinks=model is not None))
+    router: Any = Thinker(chat, thinks=model is not None)
+    parts = replace(app.parts, router=router)
     return App(parts, Executor(parts))
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from nebula.errors import InvalidInput, UpstreamRejected
 from nebula.secrets.spots import TakesSecret
 from nebula.tool.context import Context
-from nebula.tool.definition import Effect, EffectKind, tool
+from nebula.tool.definition import AnyTool, Effect, EffectKind, tool
 from nebula.tool.result import Result
 from tests.canary import ENCODINGS
 
@@ -103,5 +103,5 @@ async def _leak(ctx: Context, token: str, how: How) -> Told:
     return Told(text=whole, table={whole: whole}, raw=whole.encode())
 
 
-ALL = [leak_token, leak_look, leak_slowly, leak_for_good]
+ALL: list[AnyTool] = [leak_token, leak_look, leak_slowly, leak_for_good]
 HOWS: list[How] = ["return", "raise", "fields", "bug", "log", "progress", "event", "call"]

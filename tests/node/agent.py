@@ -171,7 +171,7 @@ class AgentProcess:
         return [line for line in lines if not events or line["event"] in events]
 
     def pid_of(self, task_id: str) -> int:
-        return next(x["pid"] for x in self.journal("started") if x["task"] == task_id)
+        return int(next(x["pid"] for x in self.journal("started") if x["task"] == task_id))
 
     def _argv(self, command: str, *more: str) -> list[str]:
         return [self.python, "-m", "node", command, *more, "--home", str(self.home)]

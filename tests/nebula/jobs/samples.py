@@ -10,7 +10,7 @@ from pydantic import Field
 
 from nebula.errors import InvalidInput, UpstreamUnavailable
 from nebula.tool.context import Context
-from nebula.tool.definition import Effect, EffectKind, tool
+from nebula.tool.definition import AnyTool, Effect, EffectKind, tool
 from nebula.tool.result import Result
 
 DONE: list[str] = []
@@ -154,7 +154,7 @@ async def sample_careful(ctx: Context, name: Name) -> Made:
     return await ctx.calls.call(sample_wipe, name=f"third of {name}")
 
 
-ALL = [
+ALL: list[AnyTool] = [
     sample_once,
     sample_wipe,
     sample_careful,

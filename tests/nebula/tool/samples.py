@@ -7,7 +7,7 @@ from pydantic import Field, SecretStr
 
 from nebula.errors import UpstreamUnavailable
 from nebula.tool.context import Context
-from nebula.tool.definition import Audience, Effect, EffectKind, tool
+from nebula.tool.definition import AnyTool, Audience, Effect, EffectKind, tool
 from nebula.tool.result import Result
 
 DONE: list[str] = []
@@ -78,7 +78,7 @@ async def sample_nested(ctx: Context, name: Name) -> Done:
     return Done(name=name)
 
 
-ALL = [
+ALL: list[AnyTool] = [
     sample_look,
     sample_write,
     sample_destroy,
