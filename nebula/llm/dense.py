@@ -13,9 +13,9 @@ from threadpoolctl import threadpool_info
 
 Array: TypeAlias = npt.NDArray[np.float32]
 
-_DEEP, _WIDE = 384, 32
-_ROWS = 80
-"""OpenBLAS multiplies without copying while rows x depth x width is at most a million."""
+_DEEP, _WIDE, _ROWS = 384, 32, 80
+_MOST = 1_000_000
+"""OpenBLAS multiplies without copying while rows x depth x width is at most this."""
 _COPY_FREE = frozenset({"skylakex", "cooperlake", "sapphirerapids"})
 
 
@@ -24,32 +24,29 @@ class Dense:
 
     def __init__(self, weights: Array, bias: Array, *, pieces: bool) -> None:
         """Take the parameters, and whether to keep them in pieces."""
-        depth, self._width = weights.shape
+        self._depth, self._width = weights.shape
         self._bias = bias
-        self._whole: Array | None = None
-        self._pieces: list[Array] = []
-        if pieces and depth % _DEEP == 0 and self._width % _WIDE == 0:
-            for top in range(0, depth, _DEEP):
-                columns = weights[top : top + _DEEP].reshape(_DEEP, -1, _WIDE)
-                self._pieces.append(np.ascontiguousarray(columns.transpose(1, 0, 2)))
-        else:
-            self._whole = np.ascontiguousarray(weights)
+        self._in_pieces = pieces and self._depth % _DEEP == 0 and self._width % _WIDE == 0
+        if self._in_pieces:
+            weights = weights.reshape(self._depth, -1, _WIDE).transpose(1, 0, 2)
+        self._weights = np.ascontiguousarray(weights)
 
     def __call__(self, rows: Array) -> Array:
         """Return the layer's output for n x depth rows, as an array of its own."""
-        made = self._multiplied(rows) if self._whole is None else rows @ self._whole
+        made = self._multiplied(rows) if self._in_pieces else rows @ self._weights
         made += self._bias
         return made
 
     def _multiplied(self, rows: Array) -> Array:
         made = np.empty((len(rows), self._width), np.float32)
+        deep = self._depth if len(rows) * self._depth * _WIDE <= _MOST else _DEEP
         for start in range(0, len(rows), _ROWS):
             some = rows[start : start + _ROWS]
             # The columns of each piece are written where they belong.
             into = made[start : start + _ROWS].reshape(len(some), -1, _WIDE).transpose(1, 0, 2)
-            np.matmul(some[:, :_DEEP], self._pieces[0], out=into)
-            for at, piece in enumerate(self._pieces[1:], start=1):
-                into += some[:, at * _DEEP : (at + 1) * _DEEP] @ piece
+            np.matmul(some[:, :deep], self._weights[:, :deep], out=into)
+            for top in range(deep, self._depth, deep):
+                into += some[:, top : top + deep] @ self._weights[:, top : top + deep]
         return made
 
 
