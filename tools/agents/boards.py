@@ -1,55 +1,35 @@
 """Boards: a task given to several agents, moved on by whoever looks, each step once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from nebula.auth.frozen import Frozen, frozen_of
-from nebula.auth.grant import EVERYTHING
+from nebula.auth.frozen import Frozen
 from nebula.auth.principal import Caller, Principal
-from nebula.auth.tokens import new_id
-from nebula.errors import Conflict, InvalidInput, NebulaError, NotFound, PermissionDenied
+from nebula.errors import NebulaError, NotFound
 from nebula.jobs.job import JobState
 from nebula.jobs.models import JobRow
 from nebula.jobs.schedules.service import database_now
 from nebula.policy.labels import Label
 from nebula.secrets.redact import hide
-from tools.agents.board_schemas import Board, Member, Mode, how_far, in_words
+from tools.agents.board_opening import Asked, put_up
+from tools.agents.board_schemas import Board, Member, how_far, in_words
 from tools.agents.joining import LATE, NOT_YET, OPEN, Move, Rule, next_move
 from tools.agents.models import AgentRow, AgentRunRow, BoardMemberRow, BoardRow
 from tools.agents.runs import Runs, Wanted
 from tools.agents.schemas import Handed
-from tools.agents.service import ADMIN, found
+from tools.agents.service import ADMIN
 from tools.agents.stopping import stop_run
 
 if TYPE_CHECKING:
     from nebula.app import Parts
 
-MOST_MEMBERS = 8
-MOST_OPEN = 5
-"""Open boards of one person."""
 _KEPT = timedelta(days=90)
 _LONGEST_REPORT = 6_000
 """Characters of a report that the next agent reads."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A task for several agents, as somebody gives it."""
-
-    cause: str
-    job_id: str | None
-    task: str
-    agents: Sequence[str]
-    mode: Mode
-    join: str | None
-    at_least: int | None
-    wait: bool
-    minutes: float
 
 
 class Boards:
@@ -77,11 +57,7 @@ class Boards:
                 )
             )
             if known is None:
-                agents = [await _own(session, principal, name) for name in asked.agents]
-                joiner = None if asked.join is None else await _own(session, principal, asked.join)
-                _check(asked, agents)
-                await _check_room(session, principal)
-                known = await _put_up(session, caller, asked, agents, joiner)
+                known = await put_up(session, caller, asked)
             return await _shown(session, known)
 
     async def get(self, principal: Principal, board: str = "") -> Board:
@@ -245,73 +221,6 @@ class Boards:
         await self._parts.events.publish(
             f"board:{board.id}", "board.changed", data, board.owner_id, session=session
         )
-
-
-async def _own(session: AsyncSession, principal: Principal, agent: str) -> AgentRow:
-    row = await found(session, principal, agent)
-    if row.owner_id != principal.id:
-        raise PermissionDenied(
-            f"{row.name} acts for {row.owner_name}; a task is given to one's own agents."
-        )
-    return row
-
-
-def _check(asked: Asked, agents: Sequence[AgentRow]) -> None:
-    ids = [agent.id for agent in agents]
-    if len(set(ids)) < len(ids):
-        raise InvalidInput("An agent is named twice", hint="Name each agent once.")
-    if asked.at_least is not None and asked.at_least > len(ids):
-        raise InvalidInput(f"There are {len(ids)} agents, so {asked.at_least} cannot succeed")
-
-
-async def _check_room(session: AsyncSession, principal: Principal) -> None:
-    mine = select(func.count()).select_from(BoardRow).where(BoardRow.owner_id == principal.id)
-    if int(await session.scalar(mine.where(BoardRow.state == "open")) or 0) >= MOST_OPEN:
-        raise Conflict(
-            f"{MOST_OPEN} tasks of yours are with agents already", hint="Stop one or wait."
-        )
-
-
-async def _put_up(
-    session: AsyncSession,
-    caller: Caller,
-    asked: Asked,
-    agents: Sequence[AgentRow],
-    joiner: AgentRow | None,
-) -> BoardRow:
-    principal = caller.principal
-    if joiner is not None and joiner.id in {agent.id for agent in agents}:
-        raise InvalidInput(f"{joiner.name} cannot join its own report", hint="Name another agent.")
-    board = BoardRow(
-        id=new_id("brd"),
-        owner_id=principal.id,
-        owner_name=principal.name,
-        cause=asked.cause,
-        job_id=asked.job_id,
-        task=hide(asked.task),
-        mode=asked.mode,
-        at_least=asked.at_least or len(agents),
-        wait=asked.wait,
-        labels=sorted(caller.labels),
-        within=frozen_of(principal, EVERYTHING).model_dump(mode="json"),
-        deadline=await database_now(session) + timedelta(minutes=asked.minutes),
-    )
-    session.add(board)
-    await session.flush()
-    everyone = [*agents, *([] if joiner is None else [joiner])]
-    for position, agent in enumerate(everyone):
-        session.add(
-            BoardMemberRow(
-                board_id=board.id,
-                position=position,
-                joins=agent is joiner,
-                agent_id=agent.id,
-                agent=agent.name,
-            )
-        )
-    await session.flush()
-    await session.refresh(board)
-    return board
 
 
 async def _members(session: AsyncSession, board_id: str) -> list[BoardMemberRow]:

@@ -24,11 +24,6 @@ Tools = Annotated[
     list[str] | None, Field(max_length=16, description="Single tools it may use, by name")
 ]
 Tier = Annotated[Literal["small", "large"] | None, Field(description="Which model thinks for it")]
-CronText = Annotated[
-    str | None,
-    Field(max_length=200, description="Minute, hour, day, month, weekday: '0 7 * * 1-5', @daily"),
-]
-Zone = Annotated[str, Field(max_length=60, description="Time zone, e.g. Europe/Berlin")]
 OnEvent = Annotated[
     str | None,
     Field(

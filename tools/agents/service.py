@@ -7,14 +7,16 @@ from pydantic import ValidationError
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from nebula.auth.principal import Caller, Principal, Surface
+from nebula import owned
+from nebula.auth.principal import Caller, Principal
 from nebula.auth.tokens import new_id
-from nebula.errors import Conflict, InvalidInput, NebulaError, NotFound, PermissionDenied
+from nebula.errors import Conflict, InvalidInput, NebulaError, NotFound
 from nebula.events.triggers import Trigger, source_of
+from nebula.jobs.schedules.asked import Timing
 from nebula.jobs.schedules.schedule import Missed, Schedule
 from nebula.jobs.schedules.service import Options
-from nebula.jobs.schedules.timing import Cron, Every, Once, cron_of
-from nebula.near import near
+from nebula.jobs.schedules.timing import cron_of
+from nebula.owned import check_owner, check_person
 from nebula.secrets.redact import hide
 from tools.agents import rights
 from tools.agents.models import AgentRow, AgentRunRow
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from nebula.app import Parts
 
 ADMIN = "agents:admin"
-Timing = Cron | Once | Every
 
 
 class Agents:
@@ -44,7 +45,7 @@ class Agents:
             PermissionDenied: when its owner may not use what it shall use.
             Conflict: when they have an agent of this name.
         """
-        _check_person(caller)
+        check_person(caller, "Agents")
         owner = caller.principal
         kept = rights.checked(self._parts, owner, spec.features, spec.tools)
         cron = None if spec.cron is None else cron_of(spec.cron, spec.timezone)
@@ -104,11 +105,11 @@ class Agents:
             NotFound: when there is none of this name.
             PermissionDenied: when it is somebody else's.
         """
-        _check_person(caller)
+        check_person(caller, "Agents")
         parts, owner = self._parts, caller.principal
         async with parts.db.session() as session:
             row = await found(session, owner, agent, lock=True)
-            _check_owner(row, owner)
+            check_owner(row, owner)
             spec = changed(_spec_of(row), changes)
             if "trigger" in changes:
                 row.heard = await self._heard(spec.trigger)
@@ -129,7 +130,7 @@ class Agents:
 
     async def switch(self, caller: Caller, agent: str, *, on: bool, why: str = "") -> Agent:
         """Switch an agent on or off; off, its schedule rests and what waits in line is dropped."""
-        _check_person(caller)
+        check_person(caller, "Agents")
         async with self._parts.db.session() as session:
             row = await found(session, caller.principal, agent, lock=True)
             row.enabled = on
@@ -157,11 +158,11 @@ class Agents:
         self, caller: Caller, agent: str, timing: Timing | None, missed: Missed
     ) -> Agent:
         """Let an agent run at certain times, or at none any more."""
-        _check_person(caller)
+        check_person(caller, "Agents")
         parts, owner = self._parts, caller.principal
         async with parts.db.session() as session:
             row = await found(session, owner, agent)
-            _check_owner(row, owner)
+            check_owner(row, owner)
         before = row.schedule_id
         made = None if timing is None else await self._scheduled(owner, row, timing, missed)
         async with parts.db.session() as session:
@@ -177,7 +178,7 @@ class Agents:
 
     async def delete(self, caller: Caller, agent: str) -> tuple[str, int]:
         """Delete an agent with the record of its runs; return its name and how many those were."""
-        _check_person(caller)
+        check_person(caller, "Agents")
         async with self._parts.db.session() as session:
             row = await found(session, caller.principal, agent, lock=True)
             runs = await session.scalar(
@@ -225,28 +226,8 @@ def changes_of(owner_id: str) -> str:
 async def found(
     session: AsyncSession, principal: Principal, agent: str, *, lock: bool = False
 ) -> AgentRow:
-    """Return an agent by its id or name, one's own first.
-
-    Raises:
-        NotFound: when there is none that the principal may see, with the nearest names.
-    """
-    name = slug(agent)
-    query = select(AgentRow).where((AgentRow.id == agent) | (AgentRow.name == name))
-    mine = AgentRow.owner_id == principal.id
-    if not principal.can(ADMIN):
-        query = query.where(mine)
-    query = query.order_by(mine.desc(), AgentRow.created_at).limit(1)
-    row = await session.scalar(query.with_for_update() if lock else query)
-    if row is None:
-        names = await session.scalars(select(AgentRow.name).where(mine))
-        hint = near(name, list(names)) or "Make one first."
-        raise NotFound(f"There is no agent {agent!r}", hint=hint)
-    return row
-
-
-def slug(name: str) -> str:
-    """Return a name as agents have it: "Morning report" is morning-report."""
-    return "-".join(name.casefold().replace("_", " ").replace("-", " ").split())
+    """Return an agent by its id or name, one's own first; raises NotFound."""
+    return await owned.found(session, AgentRow, principal, agent, kind="agent", lock=lock)
 
 
 def spec_of(values: Mapping[str, Any]) -> Spec:
@@ -290,19 +271,6 @@ def _spec_of(row: AgentRow) -> Spec:
 
 def _trigger_of(row: AgentRow) -> Trigger | None:
     return None if row.trigger is None else Trigger.model_validate(row.trigger)
-
-
-def _check_person(caller: Caller) -> None:
-    if caller.surface is Surface.SCHEDULE:
-        raise PermissionDenied("Agents are made and changed by people, not by what runs by itself.")
-
-
-def _check_owner(row: AgentRow, principal: Principal) -> None:
-    if row.owner_id != principal.id:
-        raise PermissionDenied(
-            f"{row.name} acts for {row.owner_name}, who alone may change it.",
-            hint="You may pause or delete it.",
-        )
 
 
 def _owning(row: AgentRow, principal: Principal) -> Principal:

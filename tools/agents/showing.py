@@ -1,8 +1,8 @@
 """Agents as their owner sees them: what they are, when they run next, and how they stand."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -114,21 +114,7 @@ async def standings(session: AsyncSession, ids: Sequence[str]) -> dict[str, Stan
     found = {agent_id: Standing() for agent_id in ids}
     since = await database_now(session) - _DAY
     mine = AgentRunRow.agent_id.in_(ids)
-    # The latest of both kinds: one that worked, and one that was not started.
-    skipped = AgentRunRow.state == "skipped"
-    latest = (
-        select(AgentRunRow)
-        .where(mine, ~(AgentRunRow.dry_run & skipped))
-        .ext(distinct_on(AgentRunRow.agent_id, skipped))
-        .order_by(AgentRunRow.agent_id, skipped, AgentRunRow.created_at.desc())
-    )
-    for run in await session.scalars(latest):
-        one = found[run.agent_id]
-        news = run.state != "skipped" or run.created_at > since
-        if news and (one.latest is None or run.created_at > one.latest.created_at):
-            one.latest = run
-        if run.state != "skipped":
-            one.last_run = LastRun.model_validate(run, from_attributes=True)
+    await _latest(session, ids, since, found)
     today = (
         select(AgentRunRow.agent_id, func.count(), func.sum(AgentRunRow.tokens))
         .where(mine, AgentRunRow.created_at > since, AgentRunRow.state != "skipped")
@@ -152,3 +138,24 @@ async def standings(session: AsyncSession, ids: Sequence[str]) -> dict[str, Stan
     for agent_id, money in (await session.execute(spent)).all():
         found[agent_id].used.money = Decimal(money or 0)
     return found
+
+
+async def _latest(
+    session: AsyncSession, ids: Sequence[str], since: datetime, found: Mapping[str, Standing]
+) -> None:
+    """Note the latest runs of agents; one that was not started is news for a day."""
+    # The latest of both kinds: one that worked, and one that was not started.
+    skipped = AgentRunRow.state == "skipped"
+    latest = (
+        select(AgentRunRow)
+        .where(AgentRunRow.agent_id.in_(ids), ~(AgentRunRow.dry_run & skipped))
+        .ext(distinct_on(AgentRunRow.agent_id, skipped))
+        .order_by(AgentRunRow.agent_id, skipped, AgentRunRow.created_at.desc())
+    )
+    for run in await session.scalars(latest):
+        one = found[run.agent_id]
+        news = run.state != "skipped" or run.created_at > since
+        if news and (one.latest is None or run.created_at > one.latest.created_at):
+            one.latest = run
+        if run.state != "skipped":
+            one.last_run = LastRun.model_validate(run, from_attributes=True)

@@ -1,19 +1,18 @@
 """Make agents, change them, and set when they run."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from nebula.errors import InvalidInput
+from nebula.jobs.schedules.asked import At, CronText, EveryMinutes, MissedTicks, Zone, timing_of
 from nebula.jobs.schedules.schedule import Missed
-from nebula.jobs.schedules.timing import Every, Once, cron_of
+from nebula.owned import slug
 from nebula.policy.selectors import Kind
 from nebula.tool.context import Context
 from nebula.tool.definition import Effect, EffectKind, tool
 from tools.agents.parameters import (
     AgentName,
-    CronText,
     Features,
     LimitValues,
     OnEvent,
@@ -24,7 +23,6 @@ from tools.agents.parameters import (
     Tier,
     Tools,
     Where,
-    Zone,
 )
 from tools.agents.ready import ready_agent
 from tools.agents.reporting import checked_place
@@ -32,7 +30,7 @@ from tools.agents.schemas import (
     AgentChange,
     AgentDeleted,
 )
-from tools.agents.service import Agents, Timing, slug, spec_of
+from tools.agents.service import Agents, spec_of
 from tools.agents.stopping import stop_runs_of
 
 
@@ -212,18 +210,12 @@ async def agents_schedule(  # noqa: PLR0917 - models pass them by name
     agent: AgentName,
     cron: CronText = None,
     timezone: Zone = "UTC",
-    every_minutes: Annotated[
-        int | None, Field(ge=1, le=100_000, description="Instead of cron: minutes between runs")
-    ] = None,
-    at: Annotated[
-        AwareDatetime | None, Field(description="Instead of cron: one moment, with its zone")
-    ] = None,
-    missed: Annotated[
-        Missed, Field(description="Ticks while everything was off: skip, once, or all of them")
-    ] = Missed.ONCE,
+    every_minutes: EveryMinutes = None,
+    at: At = None,
+    missed: MissedTicks = Missed.ONCE,
 ) -> AgentChange:
     """Set when an agent runs by itself; without a time, it has no schedule any more."""
-    timing = _timing(cron, timezone, every_minutes, at)
+    timing = timing_of(cron, timezone, every_minutes, at)
     changed = await Agents(ctx.parts).schedule(ctx.caller, agent, timing, missed)
     return AgentChange(agent=changed, done="has no schedule" if timing is None else "is scheduled")
 
@@ -234,16 +226,3 @@ def _trigger(on_event: str | None, where: dict[str, str]) -> dict[str, Any] | No
             raise InvalidInput("`where` filters an event", hint="Give on_event too.")
         return None
     return {"event": on_event, "where": where}
-
-
-def _timing(
-    cron: str | None, timezone: str, every_minutes: int | None, at: datetime | None
-) -> Timing | None:
-    given = [value for value in (cron, every_minutes, at) if value is not None]
-    if len(given) > 1:
-        raise InvalidInput("Give one of cron, every_minutes and at")
-    if cron is not None:
-        return cron_of(cron, timezone)
-    if every_minutes is not None:
-        return Every(seconds=every_minutes * 60, start=datetime.now(UTC))
-    return None if at is None else Once(at=at)

@@ -9,8 +9,9 @@ from nebula.errors import Conflict, PermissionDenied, WaitsFor
 from nebula.policy.selectors import Kind
 from nebula.tool.context import Context
 from nebula.tool.definition import Effect, EffectKind, tool
+from tools.agents.board_opening import MOST_MEMBERS, Asked
 from tools.agents.board_schemas import Board, Mode, Stopped, how_far
-from tools.agents.boards import MOST_MEMBERS, Asked, Boards
+from tools.agents.boards import Boards
 from tools.agents.parameters import AgentName
 from tools.agents.stopping import stop_runs_of
 
@@ -44,6 +45,7 @@ Minutes = Annotated[
     rest="POST /agents/boards",
     background=True,
     outside=True,
+    timeout=120,  # it only opens the board, and reads it again at its end
     selectors={"agents": Kind.WORDS, "join": Kind.WORDS, "task": Kind.WORDS},
     says=[
         "(ask|let) [the] agents {agents} (to|work on) {task}",

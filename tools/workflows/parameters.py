@@ -22,9 +22,4 @@ Structure = Annotated[
     dict[str, Any] | None,
     Field(description="The same as a structure, in place of the text"),
 ]
-CronText = Annotated[
-    str | None,
-    Field(max_length=200, description="Minute, hour, day, month, weekday: '0 7 * * 1-5', @daily"),
-]
-Zone = Annotated[str, Field(max_length=60, description="Time zone, e.g. Europe/Berlin")]
 RunId = Annotated[str, Field(min_length=1, max_length=40, description="The run's id wfr_…")]

@@ -8,14 +8,16 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from nebula.auth.frozen import Frozen
-from nebula.auth.principal import Caller, Principal, Surface
+from nebula.auth.principal import Caller, Principal
 from nebula.auth.tokens import new_id
-from nebula.errors import Conflict, InvalidInput, NebulaError, NotFound, PermissionDenied
+from nebula.errors import Conflict, InvalidInput, NebulaError, NotFound
 from nebula.events.triggers import Trigger, source_of
+from nebula.jobs.schedules.asked import Timing
 from nebula.jobs.schedules.schedule import Missed, Schedule
 from nebula.jobs.schedules.service import Options
-from nebula.jobs.schedules.timing import Cron, Every, Once, cron_of
+from nebula.jobs.schedules.timing import cron_of
 from nebula.jobs.schedules.words import in_words
+from nebula.owned import check_owner, check_person
 from nebula.secrets.redact import hide
 from nebula.yaml_file import BadFile, Document
 from tools.workflows import rights
@@ -30,8 +32,6 @@ from tools.workflows.telling import announce_change
 
 if TYPE_CHECKING:
     from nebula.app import Parts
-
-Timing = Cron | Once | Every
 
 
 class Workflows:
@@ -75,7 +75,7 @@ class Workflows:
             InvalidInput: with every mistake and its line.
             Conflict: when they have a workflow of this name.
         """
-        _check_person(caller)
+        check_person(caller, "Workflows")
         owner, text = caller.principal, hide(text)
         spec = self.checked(owner, text)
         row = WorkflowRow(
@@ -127,12 +127,12 @@ class Workflows:
             NotFound: when there is none of this name.
             PermissionDenied: when it is somebody else's.
         """
-        _check_person(caller)
+        check_person(caller, "Workflows")
         owner, text = caller.principal, hide(text)
         spec = self.checked(owner, text)
         async with self._parts.db.session() as session:
             row = await found(session, owner, workflow, lock=True)
-            _check_owner(row, owner)
+            check_owner(row, owner)
             before, _ = read(row.definition)
             if spec.name != row.name:
                 await _check_name(session, owner, spec.name)
@@ -153,7 +153,7 @@ class Workflows:
 
     async def switch(self, caller: Caller, workflow: str, *, on: bool) -> Workflow:
         """Switch a workflow on or off; off, its schedule rests and what waits in line is dropped."""
-        _check_person(caller)
+        check_person(caller, "Workflows")
         by = caller.principal
         async with self._parts.db.session() as session:
             row = await found(session, by, workflow, lock=True)
@@ -179,11 +179,11 @@ class Workflows:
         self, caller: Caller, workflow: str, timing: Timing | None, missed: Missed
     ) -> tuple[Workflow, Spec]:
         """Let a workflow run at certain times, or at none any more."""
-        _check_person(caller)
+        check_person(caller, "Workflows")
         owner = caller.principal
         async with self._parts.db.session() as session:
             row = await found(session, owner, workflow)
-            _check_owner(row, owner)
+            check_owner(row, owner)
         row = await self._timed(owner, row, timing, missed)
         return await self.shown(row), read(row.definition)[0]
 
@@ -193,7 +193,7 @@ class Workflows:
         Raises:
             Conflict: while a run of it goes on.
         """
-        _check_person(caller)
+        check_person(caller, "Workflows")
         async with self._parts.db.session() as session:
             row = await found(session, caller.principal, workflow, lock=True)
             runs = select(WorkflowRunRow.state).where(WorkflowRunRow.workflow_id == row.id)
@@ -316,19 +316,6 @@ def _acting(row: WorkflowRow) -> Principal:
 def _owning(row: WorkflowRow, principal: Principal) -> Principal:
     """Return who a workflow's schedule belongs to: its owner, as the principal where it is theirs."""
     return principal if row.owner_id == principal.id else _acting(row)
-
-
-def _check_person(caller: Caller) -> None:
-    if caller.surface is Surface.SCHEDULE:
-        raise PermissionDenied("Workflows are made by people, not by what runs by itself.")
-
-
-def _check_owner(row: WorkflowRow, principal: Principal) -> None:
-    if row.owner_id != principal.id:
-        raise PermissionDenied(
-            f"{row.name} acts for {row.owner_name}, who alone may change it.",
-            hint="You may pause or delete it.",
-        )
 
 
 async def _check_name(session: AsyncSession, owner: Principal, name: str) -> None:

@@ -1,20 +1,19 @@
 """Make workflows, change them, and say when they run."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from nebula.errors import InvalidInput
+from nebula.jobs.schedules.asked import At, CronText, EveryMinutes, MissedTicks, Zone, timing_of
 from nebula.jobs.schedules.schedule import Missed
-from nebula.jobs.schedules.timing import Every, Once, cron_of
+from nebula.owned import slug
 from nebula.policy.selectors import Kind
 from nebula.tool.context import Context
 from nebula.tool.definition import Effect, EffectKind, tool
 from tools.workflows.diagram import draw
-from tools.workflows.finding import slug
-from tools.workflows.parameters import CronText, Definition, Structure, WorkflowName, Zone
+from tools.workflows.parameters import Definition, Structure, WorkflowName
 from tools.workflows.reading import written
 from tools.workflows.ready import ready_ones, ready_workflow
 from tools.workflows.runs import Runs
@@ -25,7 +24,7 @@ from tools.workflows.schemas import (
     WorkflowDetail,
     WorkflowList,
 )
-from tools.workflows.service import Timing, Workflows
+from tools.workflows.service import Workflows
 from tools.workflows.showing import detail
 
 
@@ -194,18 +193,12 @@ async def workflows_schedule(  # noqa: PLR0917 - models pass them by name
     workflow: WorkflowName,
     cron: CronText = None,
     timezone: Zone = "UTC",
-    every_minutes: Annotated[
-        int | None, Field(ge=1, le=100_000, description="Instead of cron: minutes between runs")
-    ] = None,
-    at: Annotated[
-        AwareDatetime | None, Field(description="Instead of cron: one moment, with its zone")
-    ] = None,
-    missed: Annotated[
-        Missed, Field(description="Ticks while everything was off: skip, once, or all of them")
-    ] = Missed.ONCE,
+    every_minutes: EveryMinutes = None,
+    at: At = None,
+    missed: MissedTicks = Missed.ONCE,
 ) -> WorkflowChange:
     """Set when a workflow runs by itself; without a time, it has no schedule any more."""
-    timing = _timing(cron, timezone, every_minutes, at)
+    timing = timing_of(cron, timezone, every_minutes, at)
     changed, _ = await Workflows(ctx.parts).schedule(ctx.caller, workflow, timing, missed)
     return await _changed(ctx, changed.id, "has no schedule" if timing is None else "is scheduled")
 
@@ -224,16 +217,3 @@ def _text(definition: str, spec: dict[str, Any] | None) -> str:
         return written(spec)
     except yaml.YAMLError as error:
         raise InvalidInput("This structure cannot be written as YAML") from error
-
-
-def _timing(
-    cron: str | None, timezone: str, every_minutes: int | None, at: datetime | None
-) -> Timing | None:
-    given = [value for value in (cron, every_minutes, at) if value is not None]
-    if len(given) > 1:
-        raise InvalidInput("Give one of cron, every_minutes and at")
-    if cron is not None:
-        return cron_of(cron, timezone)
-    if every_minutes is not None:
-        return Every(seconds=every_minutes * 60, start=datetime.now(UTC))
-    return None if at is None else Once(at=at)

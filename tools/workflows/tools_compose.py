@@ -5,10 +5,10 @@ from typing import Annotated
 from pydantic import Field
 
 from nebula.errors import InvalidInput
+from nebula.owned import slug
 from nebula.policy.selectors import Kind
 from nebula.tool.context import Context
 from nebula.tool.definition import Effect, tool
-from tools.workflows.finding import slug
 from tools.workflows.ready import ready_workflow
 from tools.workflows.schemas import WorkflowForm
 from tools.workflows.service import Workflows

@@ -11,9 +11,9 @@ from nebula.auth.principal import Caller, Principal, Role, Surface
 from nebula.errors import ApprovalRequired, Conflict, InvalidInput, NotFound, PermissionDenied
 from nebula.events.triggers import source_of
 from nebula.jobs.schedules.timing import Cron
+from nebula.owned import slug
 from nebula.tool.definition import Audience
 from tools.agents.ready import ready_agents
-from tools.agents.service import slug
 
 Door = Callable[..., Any]
 WATCH = {"name": "watch", "purpose": "Look after the services of this house."}

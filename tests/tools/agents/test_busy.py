@@ -19,7 +19,7 @@ async def test_only_agents_that_run_wait_or_were_switched_off_by_failures_are_bu
         return await app.executor.execute(tool, arguments, caller=caller(admin), call_id=call_id)
 
     for name in ("idle", "runs", "paused", "broken"):
-        await use("agents_create", name=name, purpose="Look after it.", features=["services"])
+        await use("agents_create", name=name, purpose="list services", features=["services"])
     run = (await use("agents_run", agent="runs", dry_run=True)).run
     await use("agents_run", agent="idle")
     await use("agents_update", agent="paused", action="pause")

@@ -404,9 +404,9 @@ async def test_what_fails_again_and_again_by_itself_is_switched_off_with_an_aler
 
 
 def test_every_ready_workflow_fits_the_tools_there_are() -> None:
+    from nebula.owned import slug
     from nebula.tool.registry import Registry
     from tools.workflows.checking import check
-    from tools.workflows.finding import slug
     from tools.workflows.reading import read
 
     registry = Registry.discover("tools", "graphs")
