@@ -227,6 +227,29 @@ def test_an_agent_that_its_failures_switched_off_waits_for_its_owner_with_a_butt
     assert use(site, person, "agents_show", agent="stubborn")["agent"]["enabled"]
 
 
+def test_what_a_stopped_run_had_asked_is_no_longer_asked_on_its_card(
+    site: Site, signed_in: SignIn, person: str
+) -> None:
+    chat = signed_in(PHONE, "light")
+    made_by(site, person, name="gardener", features=[], tools=["sample_burn"])
+    with site.thinking(lambda _: call("sample_burn", {"subject": "dead leaves"})):
+        run = use(site, person, "agents_run", agent="gardener")["run"]
+        chat.say("/agents_list_runs agent=gardener")
+        entry = chat.page.locator(f'.run[data-run="{run["id"]}"]')
+        expect(entry).to_have_attribute("data-state", "waiting", timeout=ANSWER_MS)
+        chat.settle()
+        entry.locator(".open").click()
+        entry.get_by_role("link", name="See the question").click()
+        card = chat.card()
+        expect(card.get_by_role("button", name="Approve")).to_be_enabled(timeout=ANSWER_MS)
+        use(site, person, "agents_stop", which="gardener")
+        expect(card).to_have_attribute("data-state", "withdrawn", timeout=ANSWER_MS)
+    expect(card).to_contain_text("No longer needed")
+    expect(card.get_by_role("button")).to_have_count(0)
+    assert chat.fits()
+    chat.picture("chat-approval-withdrawn")
+
+
 def test_on_a_phone_the_form_opens_over_the_chat_and_an_approval_is_not_hidden_behind_it(
     site: Site, signed_in: SignIn, person: str
 ) -> None:

@@ -163,6 +163,8 @@ def test_the_list_is_live_and_a_run_is_asked_for_its_inputs_at_their_fields(
     assert {name: run["inputs"][name] for name in given} == given
     figure.get_by_role("button", name="Cancel").click()
     expect(figure).to_have_attribute("data-state", "cancelled", timeout=ANSWER_MS)
+    mine.get_by_role("button", name="Run greeter").click()
+    expect(form.get_by_label("door_token")).to_have_value("", timeout=ANSWER_MS)
 
 
 def test_a_failed_run_is_opened_from_the_history_and_goes_on_at_the_step_that_failed(

@@ -10,6 +10,7 @@ from itertools import pairwise
 from nebula.tool.diagram import Box, BoxState, Diagram, Shape
 from tools.workflows.layers import HEIGHT, PAD, WIDTH, Exit, Node, Part, assembled, laned, line
 from tools.workflows.spec import Spec, Step, needs_of
+from tools.workflows.starting import starts
 
 _GAP_X, _GAP_Y, _TITLE = 28.0, 34.0, 28.0
 _DIAMOND = 54.0
@@ -26,7 +27,7 @@ def draw(spec: Spec, states: States | None = None, *, title: str = "") -> Diagra
     `states` are by step id; what is not among them is idle.
     """
     known = states or {}
-    start = Box(id="start", shape="start", title=spec.name, detail=_starts(spec))
+    start = Box(id="start", shape="start", title=spec.name, detail=starts(spec))
     parts = [_leaf(start), _block(spec.steps, known, side_by_side=False)]
     if spec.finally_:
         inner = _block(spec.finally_, known, side_by_side=False)
@@ -39,12 +40,6 @@ def draw(spec: Spec, states: States | None = None, *, title: str = "") -> Diagra
     return Diagram(
         title=title or spec.name, width=width, height=height, boxes=whole.boxes, lines=whole.lines
     )
-
-
-def _starts(spec: Spec) -> str:
-    if spec.cron is not None:
-        return f"{spec.cron} ({spec.timezone})"
-    return f"on {spec.trigger.event}" if spec.trigger is not None else "by hand"
 
 
 def _block(steps: Sequence[Step], states: States, *, side_by_side: bool) -> Part:

@@ -5,12 +5,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from nebula.errors import InvalidInput
-from nebula.jobs.schedules.timing import cron_of
-from nebula.jobs.schedules.words import in_words
 from nebula.near import near
 from tools.workflows.reading import read
 from tools.workflows.schemas import ReadyWorkflow, Workflow
 from tools.workflows.spec import Spec
+from tools.workflows.starting import starts
 
 FOLDER = Path(__file__).parents[2] / "agents" / "ready" / "workflows"
 _BLANK = Path(__file__).with_name("blank.yml")
@@ -40,7 +39,7 @@ def ready_ones(have: Sequence[Workflow]) -> list[ReadyWorkflow]:
     """Return the ready-made workflows that nobody of these is."""
     taken = {each.name for each in have}
     return [
-        ReadyWorkflow(name=name, description=spec.description, when=_starts(spec))
+        ReadyWorkflow(name=name, description=spec.description, when=starts(spec))
         for name, (_, spec) in ready_workflows().items()
         if name not in taken
     ]
@@ -49,9 +48,3 @@ def ready_ones(have: Sequence[Workflow]) -> list[ReadyWorkflow]:
 def blank() -> str:
     """Return the text that a new workflow begins with: one that runs, with comments that say how."""
     return _BLANK.read_text(encoding="utf-8")
-
-
-def _starts(spec: Spec) -> str:
-    if spec.cron is not None:
-        return in_words(cron_of(spec.cron, spec.timezone))
-    return f"on {spec.trigger.event}" if spec.trigger is not None else "when it is started"

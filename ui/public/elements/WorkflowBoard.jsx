@@ -103,8 +103,8 @@ export default function WorkflowBoard() {
     if (result && tool === "workflows_create") setOpen(result.workflow.id)
     setBusy("")
   }
-  // What has inputs asks for them first, where its picture is.
-  const run = (workflow, dry) => Object.keys(workflow.inputs).length > 0 ? show("workflow", `${workflow.id}::ask`, workflow.name)
+  // What has inputs asks for them first, where its picture is: anew each time, also when that is open.
+  const run = (workflow, dry) => Object.keys(workflow.inputs).length > 0 ? show("workflow", `${workflow.id}::ask:${Date.now() % 1e6}`, workflow.name)
     : act("workflows_run", { workflow: workflow.id, ...(dry ? { dry_run: true } : {}) }, workflow)
 
   if (!data) return <section className="nebula-card agents workflows"><p className="dim">{plain(lost) || "Reading…"}</p></section>
