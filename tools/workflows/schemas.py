@@ -123,7 +123,8 @@ class WorkflowList(Result):
             columns = ["Workflow", "When", "What it does"]
             blocks.append(Table(title="Ready-made", columns=columns, rows=rows))
         on = sum(each.enabled for each in self.workflows)
-        said = f"{len(self.workflows)} workflows, {on} of them switched on."
+        many = "1 workflow" if len(self.workflows) == 1 else f"{len(self.workflows)} workflows"
+        said = f"{many}, {on} of them switched on."
         text = said if self.workflows else "There are no workflows yet."
         return [Live(view="workflows", text=text, blocks=blocks)]
 

@@ -175,7 +175,7 @@ async def test_the_list_is_a_part_of_the_page_and_the_same_in_words(flow: Flow) 
     await flow.save([put("one")])
     [part] = (await flow.use("workflows_list")).render()
     assert (part.view, part.of) == ("workflows", "")
-    assert part.text == "1 workflows, 1 of them switched on."
+    assert part.text == "1 workflow, 1 of them switched on."
     assert "sample" in to_markdown([part])
 
 
