@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from nebula.errors import Conflict
+from nebula.services.map import NodeSpec
 from nebula.services.nodes.node import Node, NodeHealth
 from nebula.services.nodes.registry import NodeRegistry
 from node.protocol import Card, Hardware
@@ -42,6 +43,14 @@ def cards(found: Sequence[Card]) -> list[CardEntry]:
             utilization=c.utilization,
         )
         for c in found
+    ]
+
+
+def mapped_cards(spec: NodeSpec) -> list[CardEntry]:
+    """Show the cards that the service map says a machine has."""
+    return [
+        CardEntry(index=c.index, name=c.name, vendor="card", vram_gb=in_gb(c.vram))
+        for c in spec.gpus
     ]
 
 

@@ -64,6 +64,7 @@ async def nodes_list(ctx: Context) -> NodeList:
             health="simulated" if spec.simulated else "in the map",
             joined=False,
             address="simulated" if spec.simulated else spec.address,
+            cards=service.mapped_cards(spec),
         )
         for spec in ctx.parts.services.map.nodes
         if spec.name not in names and not spec.agent

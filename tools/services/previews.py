@@ -26,7 +26,12 @@ async def deploy_preview(ctx: Context, values: Any) -> Sequence[Block]:
 
 
 async def deploy_versions(ctx: Context, values: Any) -> Mapping[str, str]:
-    """Bind an approval to the version that the machine would install now."""
+    """Bind an approval to the version that the machine would install now.
+
+    What has no room there is refused here, before anybody is asked.
+    """
     client = await ctx.parts.nodes.client(values.node)
     recipe = await rules.recipe_of(client, values.service)
+    if not recipe.installed:
+        rules.require_room(values.node, await client.hardware(), recipe)
     return {f"recipe {recipe.name} on {values.node}": recipe.version}

@@ -16,7 +16,7 @@ from nebula.services.nodes.registry import NodeRegistry
 from nebula.services.resolve import normal
 from nebula.services.sizes import spoken
 from nebula.tool.context import Context
-from node.protocol import RecipeInfo, ServiceReport, ServiceState, TaskRequest
+from node.protocol import Hardware, RecipeInfo, ServiceReport, ServiceState, TaskRequest
 from tools.services.schemas import ServiceEntry
 
 _POLL_SECONDS = 0.5
@@ -112,21 +112,19 @@ async def recipe_of(client: NodeClient, name: str) -> RecipeInfo:
     return found
 
 
-async def require_room(client: NodeClient, recipe: RecipeInfo) -> None:
+def require_room(node: str, hardware: Hardware, recipe: RecipeInfo) -> None:
     """Refuse what would not fit on the disk or in the card; raises Conflict."""
-    hardware = await client.hardware()
     free = hardware.disks[0].free if hardware.disks else None
     if free is not None and free < recipe.disk:
         raise Conflict(
-            f"{recipe.name} takes {spoken(recipe.disk)} of disk; {client.name} has "
-            f"{spoken(free)} free",
+            f"{recipe.name} takes {spoken(recipe.disk)} of disk; {node} has {spoken(free)} free",
             hint="Make room there, or choose another machine.",
         )
     most = max((c.vram_total or 0 for c in hardware.cards), default=0)
     if most < recipe.vram:
         has = f"its largest has {spoken(most)}" if most else "it has none that can be read"
         raise Conflict(
-            f"{recipe.name} needs a card with {spoken(recipe.vram)}; {client.name}: {has}",
+            f"{recipe.name} needs a card with {spoken(recipe.vram)}; {node}: {has}",
             hint="nodes_list shows the machines' cards.",
         )
 

@@ -223,7 +223,7 @@ async def services_deploy_ai(
     client = await ctx.parts.nodes.client(node)
     recipe = await rules.recipe_of(client, service)
     if not recipe.installed:
-        await rules.require_room(client, recipe)
+        rules.require_room(node, await client.hardware(), recipe)
     report = await rules.install(ctx, client, recipe)
     return Deployed(
         service=recipe.name,

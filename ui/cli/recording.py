@@ -40,8 +40,13 @@ def record(file: Path, *, days: float, as_json: bool) -> None:
     if as_json:
         write_json(Written(file=str(file), jobs=len(work.jobs), cards=len(work.cards)))
         return
-    said = f"Wrote {len(work.jobs)} jobs on {len(work.cards)} cards to {file}."
+    counted = f"{_count(len(work.jobs), 'job')} on {_count(len(work.cards), 'card')}"
+    said = f"Wrote {counted} to {file}."
     console().print(f"{said} Play it: jarvis gpu simulate {file} --also 24GB", markup=False)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 async def _recorded(name: str, days: float) -> trace.Trace:

@@ -119,7 +119,7 @@ def _policies(reports: Sequence[RunReport]) -> Table:
         )
         for r in reports
     ]
-    columns = ("scheduler", "done in", "÷ bound", "loads", "longest wait", "in use", "over-commits")
+    columns = ("scheduler", "done in", "÷ bound", "loads", "max wait", "in use", "over-commits")
     return Table(title="Schedulers", columns=columns, rows=tuple(rows))
 
 
@@ -158,7 +158,8 @@ def _compared(variants: Sequence[Trace], ours: Sequence[RunReport]) -> Table:
 
 
 def _cards_of(work: Trace) -> str:
-    return " + ".join(spoken(c.capacity) for c in work.cards)
+    """Name the cards by what of them may be used: a little stays free on each."""
+    return " + ".join(spoken(c.capacity) for c in work.cards) + " usable"
 
 
 def _time(seconds: float) -> str:

@@ -17,12 +17,15 @@ from nebula.errors import (
     UpstreamUnavailable,
 )
 from nebula.jobs.job import JobHandle, JobState
+from nebula.services.map import GpuSpec, NodeSpec
 from nebula.services.nodes.node import NodeHealth
+from nebula.services.sizes import GIB
 from nebula.tool.render import to_markdown
 from node.protocol import Hardware, Heartbeat, JoinRequest, Metrics
 from tests.node.agent import AgentProcess, alive, until
 from tests.tools.nodes.lab import Lab
 from tools.nodes.schemas import BootstrapScript
+from tools.nodes.service import mapped_cards
 
 COUNT = {"argv": ["sh", "-c", "echo one; echo two; exit 3"]}
 SLEEP = {"argv": ["sleep", "60"]}
@@ -263,3 +266,9 @@ async def test_nodes_detect_hardware_says_when_the_machine_is_frozen_or_gone(
     agent.kill()
     with pytest.raises(UpstreamUnavailable, match="does not answer"):
         await lab.call(viewer, "nodes_detect_hardware", node="pc")
+
+
+def test_a_machine_of_the_map_is_listed_with_the_cards_it_is_said_to_have() -> None:
+    spec = NodeSpec(name="pc", gpus=(GpuSpec(name="RTX 3060", vram=12 * GIB), GpuSpec(index=1)))
+    cards = mapped_cards(spec)
+    assert [(c.index, c.name, c.vram_gb) for c in cards] == [(0, "RTX 3060", 12), (1, None, None)]

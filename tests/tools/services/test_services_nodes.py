@@ -215,6 +215,8 @@ async def test_services_deploy_ai_waits_for_approval_and_installs_nothing_before
     with pytest.raises(ApprovalRequired):
         await lab.call(developer, "services_deploy_ai", service="tiny", node="pc")
     assert agent.journal("accepted") == [] and left(agent) == []
+    [asked] = await lab.app.parts.approvals.list(developer, state=None)
+    assert "disk it takes" in str(asked.evidence.preview) and "pc" in str(asked.resources)
 
 
 async def test_services_deploy_ai_with_files_or_machine_away_fails_and_leaves_nothing(
@@ -247,10 +249,9 @@ async def test_disk_card_and_the_owners_word_are_checked_before_anything_is_fetc
     lab: Lab, developer: Principal, tiny: Tiny
 ) -> None:
     agent = await tiny(disk_gb=10_000_000, vram_gb=0)
-    job = await lab.job(developer, "services_deploy_ai", service="tiny", node="pc")
-    assert job.error is not None and "of disk" in str(job.error["detail"])
-    [asked] = await lab.app.parts.approvals.list(developer, state=None)
-    assert "disk it takes" in str(asked.evidence.preview) and "pc" in str(asked.resources)
+    with pytest.raises(Conflict, match="of disk"):
+        await lab.call(developer, "services_deploy_ai", service="tiny", node="pc")
+    assert await lab.app.parts.approvals.list(developer, state=None) == [], "nobody is asked"
     with pytest.raises(NotFound, match="does not install 'ollama'"):
         await lab.call(developer, "services_deploy_ai", service="ollama", node="pc")
     assert agent.journal("accepted") == []
