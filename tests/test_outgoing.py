@@ -57,6 +57,10 @@ ALLOWED = {
         "knowledge/load/isolated.py",
         "asyncio.create_subprocess_exec",
     ): "this interpreter, reading a file",
+    (
+        "nebula/db/dump.py",
+        "asyncio.create_subprocess_exec",
+    ): "pg_dump and pg_restore, to the database of the settings",
     ("nebula/db/pg_programs.py", "subprocess.run"): "PostgreSQL's programs, on a private socket",
     ("nebula/db/unprivileged.py", "subprocess.run"): "makes the account PostgreSQL runs as",
     ("nebula/db/valkey.py", "subprocess.Popen"): "Valkey, on a private socket",

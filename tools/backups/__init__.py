@@ -1,1 +1,1 @@
-"""Backups: whether there are any, how old they are, and whether they can be read."""
+"""Backups: makes them, and says whether there are any, how old they are, and whether they can be read."""

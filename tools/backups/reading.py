@@ -11,6 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, cast
 
+from nebula.errors import NebulaError
+from tools.backups.archive import check, is_ours
+
 _AT_ONCE = 1 << 20
 _TAIL = 4_096
 _DUMP_HEAD = b"PGDMP"
@@ -48,13 +51,18 @@ def problem_of(path: Path) -> str:
             return _folder(path)
         if path.stat().st_size == 0:
             return "it is empty"
+        if is_ours(path):
+            check(path)
+            return ""
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as packed:
                 broken = packed.testzip()
             return f"{broken} in it is damaged" if broken else ""
-        return _stream(path)
+        return "it is no whole zip file" if path.suffix == ".zip" else _stream(path)
     except (OSError, EOFError, zlib.error, lzma.LZMAError, tarfile.TarError) as error:
         return f"it cannot be read: {type(error).__name__}"
+    except NebulaError as error:
+        return str(error)[0].lower() + str(error)[1:]
     except zipfile.BadZipFile:
         return "it is no whole zip file"
 

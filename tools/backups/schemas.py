@@ -52,3 +52,27 @@ def _state(backup: Backup) -> str:
     if backup.whole is None:
         return "not looked at"
     return "can be read" if backup.whole else backup.problem
+
+
+class BackupMade(Result):
+    """A backup that was made just now, and read again from end to end."""
+
+    name: str
+    folder: str
+    made_at: datetime
+    size_mb: float
+    files: int
+    with_key: bool
+    removed: list[str]
+    """Older ones that went, as JARVIS_BACKUPS_KEEP says."""
+
+    def render(self) -> Sequence[Block]:
+        """Say what it is, and how to treat it."""
+        said = f"{self.name} holds the database and {self.files} files ({self.size_mb:,.1f} MB)."
+        key = (
+            "The key of stored secrets is in it: keep it private."
+            if self.with_key
+            else "The key of stored secrets is not in it: keep secrets.key elsewhere."
+        )
+        gone = f" {len(self.removed)} older ones went." if self.removed else ""
+        return [Markdown(text=escape(f"{said} {key}{gone}"))]

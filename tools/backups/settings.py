@@ -14,7 +14,17 @@ class BackupsSettings(BaseSettings):
     )
 
     folder: Path | None = Field(
-        None, description="The folder that backups of the data folder or dumps are put into"
+        None, description="The folder that backups are put into, best on another disk"
+    )
+    keep: int = Field(
+        7,
+        ge=0,
+        description="How many backups made here stay: the newest of all, and the newest of each "
+        "of so many days; 0 keeps all",
+    )
+    with_key: bool = Field(
+        True,
+        description="Put the key of stored secrets into backups; without it, keep it elsewhere",
     )
     stale_hours: float = Field(
         26.0, gt=0, description="A newest backup older than this is reported as too old"

@@ -1,4 +1,4 @@
-"""See what backups there are."""
+"""Make backups, and see which there are."""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,13 +8,60 @@ from typing import Annotated
 
 from pydantic import Field
 
+from nebula.errors import Conflict
 from nebula.tool.context import Context
-from nebula.tool.definition import Effect, tool
+from nebula.tool.definition import Effect, EffectKind, tool
+from tools.backups.archive import FILES
+from tools.backups.making import make, thin
 from tools.backups.reading import Found, found, problem_of
-from tools.backups.schemas import Backup, BackupList
+from tools.backups.schemas import Backup, BackupList, BackupMade
 from tools.backups.settings import BackupsSettings
 
 _MIB = 1024**2
+
+
+@tool(
+    effect=Effect.WRITE,
+    # Made again after a crash it is one more backup, and the half one is gone.
+    kind=EffectKind.IDEMPOTENT,
+    background=True,
+    timeout=6 * 3600.0,
+    rest="POST /backups",
+    says=[
+        "(make|create|take|start) [a|another] [new|fresh|full] backup [now]",
+        "back [(everything|it all|jarvis|my data)] up [now]",
+        "back up [(everything|it all|jarvis|my data)] [now]",
+    ],
+    examples=[
+        "save everything to the backup folder",
+        "I want a backup before the update",
+        "back my data up tonight",
+    ],
+)
+async def backups_create(ctx: Context) -> BackupMade:
+    """Make a backup of the database, files and settings in the backup folder, and read it again.
+
+    It is taken of one moment while everything runs. Older ones go as JARVIS_BACKUPS_KEEP says.
+    """
+    settings = ctx.settings(BackupsSettings)
+    if settings.folder is None:
+        raise Conflict(
+            "No backup folder is set",
+            hint="Set JARVIS_BACKUPS_FOLDER, best to another disk, and restart.",
+        )
+    made = await make(
+        ctx.parts.settings, settings.folder, with_key=settings.with_key, tell=ctx.progress
+    )
+    removed = await asyncio.to_thread(thin, settings.folder, settings.keep)
+    return BackupMade(
+        name=made.path.name,
+        folder=str(settings.folder),
+        made_at=made.manifest.made_at,
+        size_mb=round(made.size / _MIB, 2),
+        files=sum(entry.name.startswith(FILES) for entry in made.manifest.entries),
+        with_key=made.manifest.key_included,
+        removed=removed,
+    )
 
 
 @tool(

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from nebula.errors import NebulaError
-from ui.cli import audit, discord, gpu, node, policy, secrets
+from ui.cli import audit, backup, discord, gpu, node, policy, secrets
 from ui.cli.exits import STOPPED, code_of, tell
 
 app = typer.Typer(
@@ -27,6 +27,8 @@ app.add_typer(approvals_app, name="approvals")
 app.add_typer(users_app, name="user")
 app.add_typer(keys_app, name="key")
 app.add_typer(audit.app, name="audit")
+app.add_typer(backup.app, name="backup")
+app.command("restore")(backup.restore)
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(new_app, name="new")
 app.add_typer(node.app, name="node")

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _HEAD = text("SELECT seq, hash FROM audit_head")
-# One process at a time, and none between reading the head and telling the log of its anchor.
-_ALONE = text("SELECT pg_advisory_xact_lock(hashtext('nebula.audit.anchors'))")
+ALONE = "hashtext('nebula.audit.anchors')"
+"""The advisory lock: one process anchors at a time; who holds it keeps log and file as they are."""
+_ALONE = text(f"SELECT pg_advisory_xact_lock({ALONE})")
 _LOOK_SECONDS = 15.0
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from nebula.app import App, open_app
 from nebula.auth.principal import Principal
+from nebula.jobs.worker import open_worker
 from nebula.llm.usage import CallRecord
 from nebula.settings import Settings
 from tests.fakes import hooks
@@ -61,6 +62,13 @@ async def ran(flow: Flow, name: str, **inputs: Any) -> Any:
     return await flow.work(begun.run.id)
 
 
+async def with_its_job(flow: Flow, run: Any) -> Any:
+    """Go on with a run that waits for a job, when that has ended."""
+    [job] = await flow.app.parts.jobs.list(flow.who, limit=1)
+    await flow.app.parts.jobs.wait(job.id, flow.who, 60)
+    return await flow.work(run.id)
+
+
 def said(posted: DiscordWebhook) -> str:
     [message] = posted.posted
     return str(message)
@@ -69,6 +77,7 @@ def said(posted: DiscordWebhook) -> str:
 def test_there_are_ten_ready_made_agents_and_workflows_named_like_their_files() -> None:
     assert {path.stem for path in FOLDER.glob("*.yml")} == ready_workflows().keys()
     assert ready_workflows().keys() == {
+        "nightly-backup",
         "nightly-backup-check",
         "community-digest",
         "disk-watch",
@@ -107,6 +116,27 @@ async def test_backup_check_tells_what_is_wrong_with_the_newest_backup(
     old = await flow.work(begun.run.id)
     assert old.state == "done", old.problem
     assert "is 30 hours old" in said(posted)
+
+
+async def test_nightly_backup_makes_one_that_the_check_finds_well_and_else_tells(
+    app: App, flow: Flow, posted: DiscordWebhook, tmp_path: Path
+) -> None:
+    folder = tmp_path / "backups"
+    own = BackupsSettings(_env_file=None, folder=folder)
+    app.parts._feature_settings[BackupsSettings] = own
+    async with open_worker(app, 1):
+        made = await with_its_job(flow, await ran(flow, "nightly-backup"))
+        assert (made.state, made.output["made"], posted.posted) == ("done", True, []), made.problem
+        checked = await ran(flow, "nightly-backup-check")
+        assert (checked.output["problem"], len(list(folder.iterdir()))) == ("", 1)
+        [backup] = folder.iterdir()
+        backup.unlink()
+        folder.rmdir()
+        folder.write_text("a file")
+        begun = await flow.use("workflows_run", workflow="nightly-backup")
+        failed = await with_its_job(flow, await flow.work(begun.run.id))
+    assert (failed.state, failed.output["made"]) == ("done", False), failed.problem
+    assert "No backup was made tonight" in said(posted) and "cannot be written" in said(posted)
 
 
 async def test_weekly_costs_tells_the_sums_of_the_week(
