@@ -166,7 +166,8 @@ class ModelServer:
 
     async def _leave(self, model: str) -> None:
         async with self._locks[model]:
-            await asyncio.sleep(self._random.choice((0.0, 0.5, 3.0)))
+            calm = (self.out / "calm").exists()
+            await asyncio.sleep(3.0 if calm else self._random.choice((0.0, 0.5, 3.0)))
             self._hold(model, 0)
             self.note("left", model=model)
 
