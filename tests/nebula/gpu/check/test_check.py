@@ -31,13 +31,13 @@ def card(tmp_path: Path) -> SharedCard:
 def run(card: SharedCard, settings: Settings) -> RunCheck:
     """Give a function that checks the card; its driver's memory is a file."""
 
-    async def checked(*, cuda: str = "", **how: Any) -> CheckReport:
+    async def checked(*, cuda: str = "", patience: float = 30.0, **how: Any) -> CheckReport:
         cards = [FakeCard(12 * GIB, card.used, processes=card.processes, **how)]
         return await check(
             nvml=Nvml(lambda: FakeNvml(cards)),
             argv=(sys.executable, "-m", "tests.fakes.cuda", cuda or str(card.file)),
             database_url=settings.database_url,
-            patience=1.5,
+            patience=patience,
         )
 
     return checked
@@ -105,7 +105,7 @@ async def test_a_driver_that_does_not_tell_the_truth_is_found(
     run: RunCheck, card: SharedCard, fault: dict[str, Any], wrong: list[str]
 ) -> None:
     card.set(**fault)
-    report = await run()
+    report = await run(patience=1.5)
     assert {_found(report, words).state for words in wrong} == {"wrong"}, report
     assert " are wrong.**" in str(blocks(report)[-1])
 
