@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from tests.ui.cli.terminal import Terminal
-from ui.cli.approve import answer_in, ask_at, draw_card, prompt_for
+from ui.cli.approve import answer_in, ask_at, draw_card, prompt_for, tell_elsewhere
 from ui.cli.keyboard import Keyboard
 
 CARD = {
@@ -102,6 +102,13 @@ async def test_a_question_answered_elsewhere_is_withdrawn_and_the_next_line_is_n
         asking = asyncio.create_task(ask_at(keyboard, CARD, answered()))
         os.write(keys, b"y\n")
         assert await asking == ("approve", "")
+
+
+def test_a_withdrawn_question_says_that_it_is_no_longer_needed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tell_elsewhere({**CARD, "state": "withdrawn", "comment": "The run was cancelled."})
+    assert "no longer needed: The run was cancelled." in capsys.readouterr().err
 
 
 def test_what_stands_still_is_listed_with_what_waits(terminal: Terminal, database_url: str) -> None:
