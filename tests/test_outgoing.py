@@ -35,6 +35,7 @@ ALLOWED = {
         "httpx.Client",
     ): "never used: it keeps the library from making its own",
     ("nebula/llm/openai.py", "ChatOpenAI"): "OPENAI_BASE_URL, over the client above",
+    ("nebula/gpu/check/engine.py", "httpx.AsyncClient"): "a place of its own on loopback",
     ("nebula/services/health.py", "asyncio.open_connection"): "services of the map",
     ("nebula/services/nodes/client.py", "httpx.AsyncClient"): "machines that a person let join",
     ("nebula/services/nodes/wake.py", "socket.socket"): "a broadcast to a node's hardware address",
@@ -57,6 +58,8 @@ ALLOWED = {
         "knowledge/load/isolated.py",
         "asyncio.create_subprocess_exec",
     ): "this interpreter, reading a file",
+    ("nebula/gpu/check/child.py", "asyncio.create_subprocess_exec"): "this interpreter, on a card",
+    ("nebula/gpu/check/run.py", "socket.socket"): "a free port on loopback",
     (
         "nebula/db/dump.py",
         "asyncio.create_subprocess_exec",

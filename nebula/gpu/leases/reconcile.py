@@ -127,12 +127,7 @@ class Reconciler:
         if used is not None:
             used = max(0, used - sum(r.vram for r, _ in rows if r.service in there.silent))
         if any(r.state != "loaded" or r.changed >= there.read for r, _ in rows):
-            # What moves is counted by its row. What was dropped may still be on the card.
-            out = {*present, *dropped}
-            moving = sum(
-                r.vram for r, _ in rows if r.id not in out and r.service not in there.silent
-            )
-            least = 0 if used is None else used - moving
+            least = 0 if used is None else used - _moving(there, rows, dropped)
             used = max(before, least) if dropped else None
         await self._ledger.count(session, key)
         kept = spec.reserve if spec else 0
@@ -217,3 +212,9 @@ class Reconciler:
         said = f"{found.label} is on {card} without our doing; its memory is counted"
         await self._ledger.decided(session, "adopt", found.label, said, card=card)
         return size
+
+
+def _moving(there: _Card, rows: list[tuple[ResidentState, int]], dropped: set[str]) -> int:
+    """Return the bytes of what moves, which its row counts; what was dropped may still be there."""
+    out = {*there.present, *dropped}
+    return sum(r.vram for r, _ in rows if r.id not in out and r.service not in there.silent)
