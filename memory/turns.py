@@ -136,7 +136,8 @@ _LOSE = text(
 _FATES = text("SELECT id, state FROM session_turns WHERE id = ANY(:turns)")
 _ACTIVE = text(
     "SELECT t.id, t.state FROM session_turns t JOIN sessions s ON s.id = t.session_id"
-    " WHERE s.id = :session AND s.owner = :owner ORDER BY t.position DESC LIMIT 1"
+    " WHERE s.id = :session AND s.owner = :owner AND (CAST(:turn AS text) IS NULL OR t.id = :turn)"
+    " ORDER BY t.position DESC LIMIT 1"
 )
 
 
@@ -304,9 +305,11 @@ class Turns:
             await db.execute(_LOSE, {**values, "stale": self._stale})
             return {row[0]: row[1] for row in await db.execute(_FATES, values)}
 
-    async def latest(self, session_id: str, principal: Principal) -> tuple[str, str] | None:
-        """Return the id and state of the session's latest turn."""
-        values = {"session": session_id, "owner": principal.id}
+    async def latest(
+        self, session_id: str, principal: Principal, turn_id: str | None = None
+    ) -> tuple[str, str] | None:
+        """Return the id and state of the session's latest turn, or of the one that is named."""
+        values = {"session": session_id, "owner": principal.id, "turn": turn_id}
         async with self._db.session() as db:
             row = (await db.execute(_ACTIVE, values)).mappings().first()
         return None if row is None else (row["id"], row["state"])

@@ -123,8 +123,10 @@ class Jarvis:
         stream = TurnStream(turn, caller.principal.id)
         self._start(Running(stream, caller, said, typed, errand=errand))
 
-    async def resume(self, caller: Caller, session_id: str) -> AsyncIterator[ChatEvent]:
-        """Go on after approvals were decided, and yield the turn's events.
+    async def resume(
+        self, caller: Caller, session_id: str, turn_id: str | None = None
+    ) -> AsyncIterator[ChatEvent]:
+        """Go on after approvals were decided, and yield the events of the turn as `follow` does.
 
         When the turn goes on already, here or elsewhere, its events are followed; when it is
         over, its answer is told.
@@ -135,11 +137,15 @@ class Jarvis:
         await self.sessions.get(session_id, caller.principal)
         if session_id in await self._turns.decided(session_id):
             await self.go_on(session_id)
-        async for event in self.follow(caller, session_id):
+        async for event in self.follow(caller, session_id, turn_id):
             yield event
 
-    async def follow(self, caller: Caller, session_id: str) -> AsyncIterator[ChatEvent]:
+    async def follow(
+        self, caller: Caller, session_id: str, turn_id: str | None = None
+    ) -> AsyncIterator[ChatEvent]:
         """Yield the events of the session's present turn, or of its last one, up to `done`.
+
+        With `turn_id` it is that turn, whatever has begun since.
 
         Raises:
             NotFound: when the session is not the caller's.
@@ -147,18 +153,18 @@ class Jarvis:
         await self.sessions.get(session_id, caller.principal)
         # Set before the row is read: a turn seen running says its end after this mark.
         mark = await self._broadcast.mark(session_id)
-        latest = await self._turns.latest(session_id, caller.principal)
-        if latest is None:
+        found = await self._turns.latest(session_id, caller.principal, turn_id)
+        if found is None:
             return
-        turn_id, state = latest
+        found_id, state = found
         going_on = state in {"queued", "running"}
-        stream = self._live(session_id) if going_on else self._streams.get(turn_id)
+        stream = self._live(session_id, turn_id) if going_on else self._streams.get(found_id)
         if stream is not None:
             events = stream.read()
         elif going_on:
-            events = self._broadcast.turn(session_id, turn_id, mark)
+            events = self._broadcast.turn(session_id, found_id, mark)
         else:
-            events = self._told_again(caller, session_id, turn_id, state)
+            events = self._told_again(caller, session_id, found_id, state)
         async for event in events:
             yield event
 
@@ -258,10 +264,11 @@ class Jarvis:
                 return
             del self._streams[turn_id]
 
-    def _live(self, session_id: str) -> TurnStream | None:
-        """Return the first turn of the session that runs or waits its turn in this process."""
+    def _live(self, session_id: str, turn_id: str | None) -> TurnStream | None:
+        """Return the first turn of the session, or the named one, if it is at work in this process."""
         mine = (each for each in self._streams.values() if each.turn.session_id == session_id)
-        return next((each for each in mine if not each.closed), None)
+        live = (each for each in mine if not each.closed)
+        return next((each for each in live if turn_id in {None, each.turn.id}), None)
 
     async def _caller(self, record: Mapping[str, Any], session_id: str) -> Caller:
         principal = await self._app.parts.auth.current(principal_of(record))

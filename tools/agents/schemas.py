@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from nebula.events.triggers import Trigger
+from nebula.markup.words import counted
 from nebula.notice import Notice
 from nebula.policy.labels import Label
 from nebula.tool.render import escape
@@ -108,7 +109,11 @@ class AgentList(Result):
                 Table(title="Ready-made", columns=["Agent", "When", "Purpose"], rows=rows)
             )
         on = sum(agent.enabled for agent in self.agents)
-        said = f"{len(self.agents)} agents, {on} of them switched on." if self.agents else ""
+        said = (
+            f"{counted(len(self.agents), 'agent')}, {on} of them switched on."
+            if self.agents
+            else ""
+        )
         return [Live(view="agents", text=said or "There are no agents yet.", blocks=blocks)]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from knowledge.shelves import meant
+from nebula.markup.words import counted
 from nebula.tool.context import Context
 from nebula.tool.result import Block, Markdown, Table
 
@@ -16,7 +17,7 @@ async def forget_preview(ctx: Context, values: Any) -> Sequence[Block]:
     passages = sum(one.chunks for one in found)
     rows = [[one.title, one.source, str(one.chunks), one.owner_name] for one in found[:_SHOWN]]
     more = f" The first {_SHOWN} are shown." if len(found) > _SHOWN else ""
-    said = f"{len(found)} documents with {passages} passages would be removed.{more}"
+    said = f"{counted(len(found), 'document')} with {counted(passages, 'passage')} would be removed.{more}"
     columns = ["document", "from", "passages", "whose"]
     return [Markdown(text=said), Table(columns=columns, rows=rows)]
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from knowledge.answer import Passage
 from knowledge.document import display_name
 from knowledge.shelves import Listed
+from nebula.markup.words import counted
 from nebula.policy.labels import Label
 from nebula.tool.render import escape
 from nebula.tool.result import Block, Markdown, Result, Table
@@ -67,7 +68,7 @@ class AddReport(Result):
         said += [f"{self.removed} removed"] if self.removed else []
         passages = sum(outcome.passages for outcome in self.files)
         return (
-            f"**{name}** ({self.kind}): {', '.join(said)}; {_counted(passages, 'passage')} in all."
+            f"**{name}** ({self.kind}): {', '.join(said)}; {counted(passages, 'passage')} in all."
         )
 
     def _single(self, file: FileOutcome, name: str) -> str:
@@ -79,7 +80,7 @@ class AddReport(Result):
                 return f"**{name}** is already known: **{same}** has the same content."
             case _:
                 done = "is in knowledge now" if file.status == "added" else "is up to date again"
-                return f"**{name}** {done}: {_counted(file.passages, 'passage')} in {escape(self.collection)}."
+                return f"**{name}** {done}: {counted(file.passages, 'passage')} in {escape(self.collection)}."
 
 
 class Answer(Result):
@@ -107,7 +108,7 @@ class Answer(Result):
 
     def _nothing(self) -> str:
         where = (
-            f"the {_counted(self.documents, 'document')} you may read"
+            f"the {counted(self.documents, 'document')} you may read"
             if self.documents
             else "knowledge: there are no documents you may read"
         )
@@ -116,10 +117,6 @@ class Answer(Result):
             "To teach me, say “add” and a file, a folder, an address or a repository "
             "“to knowledge”."
         )
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def _mark(number: int) -> str:
@@ -157,7 +154,7 @@ class DocumentList(Result):
                 )
             ]
         table = Table(
-            title=_counted(self.total, "document"),
+            title=counted(self.total, "document"),
             columns=["Title", "Source", "Kind", "Collection", "Passages", "Seen by", "Owner", "Id"],
             rows=[
                 [
@@ -187,7 +184,7 @@ class Forgotten(Result):
         """Name what is gone."""
         if len(self.sources) == 1:
             return [Markdown(text=f"Forgotten: {escape(display_name(self.sources[0]))}.")]
-        return [Markdown(text=f"Forgotten: {_counted(len(self.sources), 'document')}.")]
+        return [Markdown(text=f"Forgotten: {counted(len(self.sources), 'document')}.")]
 
 
 class Embedding(Result):

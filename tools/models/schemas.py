@@ -5,6 +5,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
+from nebula.markup.words import counted
 from nebula.policy.labels import Label
 from nebula.tool.render import escape
 from nebula.tool.result import Block, Markdown, Result, Table
@@ -102,7 +103,7 @@ class SearchReport(Result):
 
     def render(self) -> Sequence[Block]:
         """Show a sentence and a table."""
-        lead = f"{len(self.found)} models for “{escape(self.query)}”."
+        lead = f"{counted(len(self.found), 'model')} for “{escape(self.query)}”."
         said = [lead if self.found else f"Nothing found for “{escape(self.query)}”."]
         said += [escape(note) for note in self.notes]
         rows = [

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import text
 
 from nebula.errors import NebulaError, PermissionDenied
+from nebula.markup.words import counted
 from nebula.sandbox.layers import check_layers
 from nebula.services.health import Health
 from nebula.tool.context import Context
@@ -95,7 +96,7 @@ def _ollama(ctx: Context, up: dict[str, Any]) -> Check:
             detail="Runs, but has no model",
             next_step="Load one: `ollama pull llama3.2:3b`.",
         )
-    return Check(name="Ollama", state=State.OK, detail=f"{_count(count, 'model')} at {address}")
+    return Check(name="Ollama", state=State.OK, detail=f"{counted(count, 'model')} at {address}")
 
 
 def _openai(ctx: Context, up: dict[str, Any]) -> Check:
@@ -196,7 +197,9 @@ async def _manual(ctx: Context) -> list[Check]:
     pages = listed.model_dump()["total"]
     if pages:
         return [
-            Check(name="Manual", state=State.OK, detail=f"{_count(pages, 'page')}, ask it anything")
+            Check(
+                name="Manual", state=State.OK, detail=f"{counted(pages, 'page')}, ask it anything"
+            )
         ]
     return [
         Check(
@@ -224,10 +227,6 @@ async def _users(ctx: Context) -> list[Check]:
     return [
         Check(name="Users", state=State.OK, detail=f"{len(users)}, administered by {admins[0]}")
     ]
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 async def _sandbox(_: Context) -> list[Check]:

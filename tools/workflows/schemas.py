@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from nebula.markup.words import counted
 from nebula.notice import Notice
 from nebula.tool.diagram import Diagram
 from nebula.tool.render import as_text, escape
@@ -123,8 +124,7 @@ class WorkflowList(Result):
             columns = ["Workflow", "When", "What it does"]
             blocks.append(Table(title="Ready-made", columns=columns, rows=rows))
         on = sum(each.enabled for each in self.workflows)
-        many = "1 workflow" if len(self.workflows) == 1 else f"{len(self.workflows)} workflows"
-        said = f"{many}, {on} of them switched on."
+        said = f"{counted(len(self.workflows), 'workflow')}, {on} of them switched on."
         text = said if self.workflows else "There are no workflows yet."
         return [Live(view="workflows", text=text, blocks=blocks)]
 

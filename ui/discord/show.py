@@ -71,7 +71,8 @@ class Stage:
         resumed = turn.state == "waiting"
         if resumed:
             turn = await bot.places.settle(turn)
-        events = bot.jarvis.resume(caller, session_id)
+        # This turn, not the session's present one: another may have begun since.
+        events = bot.jarvis.resume(caller, session_id, turn.turn_id)
         self.show(turn, events, canvas, principal, resumed=resumed)
 
     async def drop(self, turn_id: str) -> None:

@@ -102,3 +102,31 @@ async def test_a_turn_is_followed_from_another_process(settings: Settings, ada: 
 
 async def _nothing(*_: object) -> None:
     return None
+
+
+async def test_one_turn_can_be_followed_though_another_has_begun(
+    settings: Settings, ada: Caller
+) -> None:
+    """What draws an answer late, or again, never draws the next one in its place."""
+    policy = script("The first.", calls(call("lamps_wait")), "The second.")
+    async with lab(settings, policy) as here, lab(settings) as elsewhere:
+        said = await say(here.jarvis, ada, "please say the first thing")
+        session_id, turn_id = said[0].session_id, said[0].turn_id
+        second = asyncio.create_task(
+            say(here.jarvis, ada, "please wait until the lamp is ready", session_id=session_id)
+        )
+        await until(lambda: "wait" in DONE)
+        again = [
+            only(
+                [event async for event in each.jarvis.follow(ada, session_id, turn_id)], "message"
+            )[0].text
+            for each in (here, elsewhere)
+        ]
+        here.jarvis._streams.pop(turn_id)
+        told = [event async for event in here.jarvis.resume(ada, session_id, turn_id)]
+        GATE.event.set()
+        await second
+        strange = [event async for event in here.jarvis.follow(ada, session_id, "trn_none")]
+    assert again == ["The first.", "The first."]
+    assert only(told, "message")[0].text == "The first."
+    assert strange == []

@@ -226,7 +226,7 @@ async def test_knowledge_forget_shows_what_would_go_and_holds_for_its_present_co
         await app.executor.execute("knowledge_forget", {"document": "a.md"}, **call)
     approvals, approval_id = app.parts.approvals, waiting.value.approval_id
     asked = await approvals.get(approval_id, admin)
-    assert "1 documents with 1 passages" in to_markdown(asked.evidence.preview)
+    assert "1 document with 1 passage" in to_markdown(asked.evidence.preview)
     await approvals.decide(approval_id, decision="approve", by=admin, surface=Surface.CHAT)
     (inbox / "a.md").write_text("# Alpha\n\nNobody has seen these words.\n")
     await run(admin, "knowledge_add", source="a.md")
