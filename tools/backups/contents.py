@@ -8,11 +8,12 @@ from pathlib import Path
 
 from nebula.settings import Settings
 from tools.backups.archive import ANCHORS, FILES, KEY, SETTINGS
+from tools.backups.settings import BACKUPS
 
 ASIDE = "before-restore-"
 """Begins the name of the folder that a restore moves what was there into."""
 STAGING = ".restoring-"
-_LEFT_OUT = frozenset({"postgres", "web", "server.json", KEY, ANCHORS})
+_LEFT_OUT = frozenset({"postgres", "web", "server.json", KEY, ANCHORS, BACKUPS})
 """The database is dumped; the page's files and the server's address are written at each start."""
 
 
@@ -28,7 +29,7 @@ def sources(settings: Settings, backups: Path) -> Iterator[Source]:
     """Yield the files of the data folder, and the operator's files beside it.
 
     Left out are links, what is no plain file, hidden files at the top of the data folder, and the
-    folder that the backups lie in.
+    folders that backups lie in.
     """
     home = settings.home.resolve()
     apart = (backups.resolve(), settings.anchors.resolve())

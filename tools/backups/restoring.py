@@ -38,6 +38,7 @@ from tools.backups.archive import (
 )
 from tools.backups.contents import ASIDE, STAGING, place_of_settings
 from tools.backups.restored import Found, look_at, take_over
+from tools.backups.settings import BACKUPS
 
 _PIECE = 1 << 20
 _IN_USE = (
@@ -197,7 +198,8 @@ def _key_in(path: Path) -> list[bytes]:
 def _compared(settings: Settings, path: Path, manifest: Manifest) -> tuple[list[str], list[str]]:
     home = settings.home
     names = sorted(each.name for each in home.iterdir()) if home.exists() else []
-    there = [name for name in names if not name.startswith((ASIDE, STAGING))]
+    # The backups stay where they are: one of them is being restored.
+    there = [each for each in names if each != BACKUPS and not each.startswith((ASIDE, STAGING))]
     beside = []
     for entry in manifest.entries:
         if entry.name.startswith(SETTINGS):

@@ -59,6 +59,8 @@ class BackupMade(Result):
 
     name: str
     folder: str
+    same_disk: bool
+    """It lies on the disk that the data folder is on."""
     made_at: datetime
     size_mb: float
     files: int
@@ -74,5 +76,11 @@ class BackupMade(Result):
             if self.with_key
             else "The key of stored secrets is not in it: keep secrets.key elsewhere."
         )
+        where = (
+            f" It lies in {self.folder}, on the same disk as the data: copy it elsewhere, or set "
+            "JARVIS_BACKUPS_FOLDER to another disk."
+            if self.same_disk
+            else f" It lies in {self.folder}."
+        )
         gone = f" {len(self.removed)} older ones went." if self.removed else ""
-        return [Markdown(text=escape(f"{said} {key}{gone}"))]
+        return [Markdown(text=escape(f"{said} {key}{where}{gone}"))]

@@ -1,9 +1,13 @@
-"""Where backups lie."""
+"""Where backups lie, and how many stay."""
 
 from pathlib import Path
+from typing import Final
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+BACKUPS: Final = "backups"
+"""The folder in the data folder that backups lie in where no other is set."""
 
 
 class BackupsSettings(BaseSettings):
@@ -14,7 +18,9 @@ class BackupsSettings(BaseSettings):
     )
 
     folder: Path | None = Field(
-        None, description="The folder that backups are put into, best on another disk"
+        None,
+        description="The folder that backups are put into, best on another disk; by default "
+        "`backups` in the data folder",
     )
     keep: int = Field(
         7,
@@ -29,3 +35,7 @@ class BackupsSettings(BaseSettings):
     stale_hours: float = Field(
         26.0, gt=0, description="A newest backup older than this is reported as too old"
     )
+
+    def place(self, home: Path) -> Path:
+        """Return the folder that backups are put into; `home` is the data folder."""
+        return self.folder or home / BACKUPS

@@ -8,7 +8,6 @@ from typing import Annotated
 
 from pydantic import Field
 
-from nebula.errors import Conflict
 from nebula.tool.context import Context
 from nebula.tool.definition import Effect, EffectKind, tool
 from tools.backups.archive import FILES
@@ -43,19 +42,14 @@ async def backups_create(ctx: Context) -> BackupMade:
 
     It is taken of one moment while everything runs. Older ones go as JARVIS_BACKUPS_KEEP says.
     """
-    settings = ctx.settings(BackupsSettings)
-    if settings.folder is None:
-        raise Conflict(
-            "No backup folder is set",
-            hint="Set JARVIS_BACKUPS_FOLDER, best to another disk, and restart.",
-        )
-    made = await make(
-        ctx.parts.settings, settings.folder, with_key=settings.with_key, tell=ctx.progress
-    )
-    removed = await asyncio.to_thread(thin, settings.folder, settings.keep)
+    settings, home = ctx.settings(BackupsSettings), ctx.parts.settings.home
+    folder = settings.place(home)
+    made = await make(ctx.parts.settings, folder, with_key=settings.with_key, tell=ctx.progress)
+    removed = await asyncio.to_thread(thin, folder, settings.keep)
     return BackupMade(
         name=made.path.name,
-        folder=str(settings.folder),
+        folder=str(folder),
+        same_disk=await asyncio.to_thread(_on_one_disk, folder, home),
         made_at=made.manifest.made_at,
         size_mb=round(made.size / _MIB, 2),
         files=sum(entry.name.startswith(FILES) for entry in made.manifest.entries),
@@ -88,10 +82,15 @@ async def backups_list(
 ) -> BackupList:
     """List the backups in the backup folder: age, size, and whether the newest can be read."""
     settings = ctx.settings(BackupsSettings)
-    if settings.folder is None:
-        said = "No backup folder is set, so nothing is known of backups: set JARVIS_BACKUPS_FOLDER."
-        return BackupList(folder="", backups=[], problem=said)
-    return await asyncio.to_thread(_looked, settings.folder, settings.stale_hours, limit, verify)
+    folder = settings.place(ctx.parts.settings.home)
+    if settings.folder is None and not folder.exists():
+        said = "There is no backup yet: say “make a backup”."
+        return BackupList(folder=str(folder), backups=[], problem=said)
+    return await asyncio.to_thread(_looked, folder, settings.stale_hours, limit, verify)
+
+
+def _on_one_disk(one: Path, other: Path) -> bool:
+    return one.stat().st_dev == other.stat().st_dev
 
 
 def _looked(folder: Path, stale_hours: float, limit: int, verify: bool) -> BackupList:

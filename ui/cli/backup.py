@@ -18,7 +18,7 @@ def backup(
     detach: Annotated[bool, typer.Option("--detach", help="Do not wait for it to end")] = False,
     as_json: Json = False,
 ) -> None:
-    """Make a backup in JARVIS_BACKUPS_FOLDER, while Jarvis runs or not."""
+    """Make a backup, while Jarvis runs or not; JARVIS_BACKUPS_FOLDER says where."""
     if context.invoked_subcommand is not None:
         return
     from ui.cli.operator import run

@@ -139,6 +139,13 @@ new MutationObserver(() => {
 
 const MOST_STREAMS = 3;
 
+// The text of an error and its next step, as two sentences.
+function inFull(error) {
+  const { detail, hint } = error || {};
+  if (!detail || !hint) return detail || hint || "";
+  return `${detail}${/[.!?:]$/.test(detail) ? "" : "."} ${hint}`;
+}
+
 // What our own elements share: each is compiled for itself and cannot import another.
 window.nebula = {
   // Control, zero-width and text-direction characters would let a text pretend to be another.
@@ -148,7 +155,7 @@ window.nebula = {
   async read(path) {
     const answer = await fetch(path, { credentials: "same-origin" });
     const body = await answer.json().catch(() => ({}));
-    if (!answer.ok) throw new Error([body.detail, body.hint].filter(Boolean).join(". ") || "The server does not answer.");
+    if (!answer.ok) throw new Error(inFull(body) || "The server does not answer.");
     return body;
   },
 
@@ -202,8 +209,7 @@ window.nebula = {
     return () => { source.close(); window.nebulaStreams -= 1; };
   },
 
-  // The text of an error and its next step.
-  inFull: (error) => [error?.detail, error?.hint].filter(Boolean).join(" "),
+  inFull,
 
   picture,
   wordOf,

@@ -102,7 +102,7 @@ async def test_backups_list_says_what_is_wrong_and_nothing_when_all_is_well(
     look: Any, tmp_path: Path
 ) -> None:
     folder = tmp_path / "backups"
-    assert "JARVIS_BACKUPS_FOLDER" in (await look(None)).problem
+    assert "make a backup" in (await look(None)).problem
     assert "cannot be read" in (await look(folder)).problem
     folder.mkdir()
     assert (await look(folder)).problem == "There is no backup in the backup folder."

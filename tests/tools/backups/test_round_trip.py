@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import zipfile
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -82,9 +83,10 @@ async def used(app: App, who: Principal) -> AsyncIterator[None]:
     yield
 
 
-async def backed_up(app: App, who: Principal, folder: Path) -> Path:
+async def backed_up(app: App, who: Principal, folder: Path | None) -> Path:
     """Make a backup as a person does: the tool, a job, a worker."""
-    app.parts._feature_settings[BackupsSettings] = BackupsSettings(_env_file=None, folder=folder)
+    own = BackupsSettings(_env_file=None, folder=folder)
+    app.parts._feature_settings[BackupsSettings] = own
     async with used(app, who), open_worker(app, 1):
         handle = await app.executor.execute(
             "backups_create", {}, caller=Caller(who, Surface.REST), call_id="b"
@@ -92,21 +94,27 @@ async def backed_up(app: App, who: Principal, folder: Path) -> Path:
         assert isinstance(handle, JobHandle)
         job = await app.parts.jobs.wait(handle.job_id, who, 60)
     assert job.error is None and job.result is not None
-    return folder / job.result["name"]
+    assert job.result["same_disk"]
+    return own.place(app.parts.settings.home) / job.result["name"]
 
 
 @pytest.mark.timeout(180)
 async def test_what_was_backed_up_works_elsewhere(
-    app: App, admin: Principal, folder: Path, elsewhere: Settings
+    app: App, admin: Principal, elsewhere: Settings
 ) -> None:
-    path = await backed_up(app, admin, folder)
-    assert path.stat().st_mode & 0o777 == 0o600 and list(folder.iterdir()) == [path]
+    made = await backed_up(app, admin, None)
+    assert made.stat().st_mode & 0o777 == 0o600 and list(made.parent.iterdir()) == [made]
+    assert made.parent == app.parts.settings.home / "backups"
+    path = elsewhere.home / "backups" / made.name
+    path.parent.mkdir(parents=True)
+    shutil.copyfile(made, path)
     assert problem_of(path) == "" and is_ours(path)
 
     planned = await plan(elsewhere, path)
-    assert not elsewhere.home.exists() and planned.there == []
+    assert planned.there == [], "the backups themselves are not in the way"
     done = await restore(elsewhere, planned)
 
+    assert path.exists() and done.aside == ""
     assert done.problems == [] and done.secrets >= 1
     home = elsewhere.home
     assert (home / "inbox" / "deep" / "a.md").read_text() == "# words"

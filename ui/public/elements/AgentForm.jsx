@@ -6,7 +6,7 @@ import { Input } from "@/components/ui/input"
 import { Switch } from "@/components/ui/switch"
 import { Textarea } from "@/components/ui/textarea"
 
-const { plain, read, call, moment } = window.nebula
+const { plain, read, call, moment, inFull } = window.nebula
 const KEPT = `nebula.agent-draft.${props.of || "new"}`
 const LEVELS = { read: "looks", write: "changes", destructive: "cannot be undone" }
 const CRONS = [["Every day at 7", "0 7 * * *"], ["Weekdays at 7", "0 7 * * 1-5"], ["Mondays at 9", "0 9 * * 1"], ["Every hour", "0 * * * *"], ["Every 15 minutes", "*/15 * * * *"]]
@@ -138,8 +138,8 @@ function sorted(error) {
   const problems = {}
   const hint = error.hint ? ` ${error.hint}` : ""
   for (const { field, problem } of error.fields || []) problems[field === "tools" ? "features" : field] = `${problem}${hint}`
-  if (error.code === "conflict") problems.name = [error.detail, error.hint].filter(Boolean).join(". ")
-  if (Object.keys(problems).length === 0) problems.all = [error.detail, error.hint].filter(Boolean).join(" ")
+  if (error.code === "conflict") problems.name = inFull(error)
+  if (Object.keys(problems).length === 0) problems.all = inFull(error)
   return problems
 }
 

@@ -5,6 +5,8 @@ import { Button } from "@/components/ui/button"
 import { Textarea } from "@/components/ui/textarea"
 import { Input } from "@/components/ui/input"
 
+const { inFull } = window.nebula
+
 const STATES = {
   pending: "Your decision is needed",
   approved: "Approved",
@@ -133,7 +135,7 @@ export default function ApprovalCard() {
     })
     if (answer.ok) { setPassword(""); return true }
     const error = await answer.json().catch(() => ({}))
-    setProblem([error.detail, error.hint].filter(Boolean).join(". "))
+    setProblem(inFull(error))
     return false
   }
 
@@ -147,7 +149,7 @@ export default function ApprovalCard() {
         if (approval) { before.current = approval.state; setRow({ ...approval, barred: null }) }
         else {
           await read()
-          setProblem([error?.detail, error?.hint].filter(Boolean).join(" ") || "That did not arrive. Try again.")
+          setProblem(inFull(error) || "That did not arrive. Try again.")
         }
       }
     } catch { setProblem("That did not arrive. Try again.") }

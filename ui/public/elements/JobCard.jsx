@@ -4,6 +4,8 @@ import { useChatData } from "@chainlit/react-client"
 import { ChevronRight, CircleCheck, CircleHelp, CircleX, Clock, LoaderCircle } from "lucide-react"
 import { Button } from "@/components/ui/button"
 
+const { inFull } = window.nebula
+
 const TITLES = {
   queued: "Waiting", running: "Running", succeeded: "Done", failed: "Failed", cancelled: "Cancelled",
   timed_out: "Took too long", lost: "Lost", unknown: "Outcome unknown",
@@ -105,7 +107,7 @@ export default function JobCard() {
     try {
       const answer = await fetch(`${path}/cancel`, { method: "POST", credentials: "same-origin" })
       const body = await answer.json()
-      if (!answer.ok) setProblem([body.detail, body.hint].filter(Boolean).join(" "))
+      if (!answer.ok) setProblem(inFull(body))
       else setJob((j) => ({ ...j, cancel_requested: true }))
     } catch { setProblem("That did not arrive. Try again.") }
     setSending("")
@@ -125,7 +127,7 @@ export default function JobCard() {
   }
   if (ended && job?.started_at && job?.finished_at) facts.push(`took ${span((new Date(job.finished_at) - new Date(job.started_at)) / 1000)}`)
   const said = state === "queued" ? (job ? job.waits_because : props.message) || "Starts as soon as a worker is free."
-    : job?.error ? [job.error.detail, job.error.hint].filter(Boolean).join(" ") : ended ? "" : progress.message
+    : job?.error ? inFull(job.error) : ended ? "" : progress.message
 
   return (
     <section className={`nebula-card job ${tone}`} data-job={id} data-state={state} aria-label={`Job ${plain(props.tool)}`}>
