@@ -239,7 +239,8 @@ class _Life:
             case "failed" | "left" | "dropped":
                 self._gone(model, at)
                 self._fate[model] = line["event"]
-            case "unload":
+            # A life that did not hold it drops nothing: an unloading of the last one is gone on with.
+            case "unload" if model in self._there:
                 self.unloads.append(
                     Unload(self.service, self.card, model, at, self._loaded.get(model, self._up))
                 )

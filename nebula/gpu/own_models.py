@@ -49,6 +49,8 @@ class OwnModels:
         self._events = events
         self._seq = 0
         self._away: dict[Target, By] = {}
+        self._used: dict[Target, float] = {}
+        """When each was used last before it went, in seconds of the database's clock."""
 
     @asynccontextmanager
     async def using(
@@ -75,10 +77,13 @@ class OwnModels:
             yield
 
     async def comebacks(self, rows: Rows) -> list[GpuNeed]:
-        """Return the models to ask for again: what took their place has been idle for a while."""
+        """Return the models to ask for again: what took their place has been idle for a while.
+
+        The one that was talked to last comes first: with it, what took the place of others may go.
+        """
         await self._follow()
         found = []
-        for target, by in self._away.items():
+        for target, by in sorted(self._away.items(), key=lambda each: -self._used[each[0]]):
             if by is None or target.service not in self._services_of("ollama"):
                 continue
             if _over(rows, by) if isinstance(by, str) else self._idle(rows, by):
@@ -120,6 +125,8 @@ class OwnModels:
             batch = await self._events.read("gpu", self._seq, _BATCH)
             for event in batch:
                 fold(self._away, event.kind, event.data)
+                used = float(event.data.get("used") or 0.0)
+                self._used = {t: self._used.get(t, used) for t in self._away}
                 self._seq = event.seq
             if len(batch) < _BATCH:
                 break

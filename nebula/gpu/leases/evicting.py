@@ -153,6 +153,7 @@ class Evicting:
             "gpu.evicted",
             {
                 "unloaded": [resident.target.model_dump()],
+                "used": resident.last_used,
                 "service": wish.service if wish else None,
                 "model": wish.model if wish else None,
                 "class": wish.klass if wish else None,

@@ -2,6 +2,7 @@
 
 import pytest
 
+from nebula.gpu.leases.rows import Rows
 from nebula.gpu.own_models import By, fold
 from nebula.services.map import Target
 from nebula.services.sizes import GIB
@@ -84,6 +85,21 @@ async def test_an_answer_that_streams_holds_its_model(card: FakeNvml, open_broke
             assert (await broker.plan("comfyui")).waits_for == ("ollama",)
         async with own.using("openai", "gpt"):
             assert (await broker.plan("comfyui")).waits_for == ()
+
+
+async def test_of_several_the_one_that_was_talked_to_last_comes_back_first(
+    card: FakeNvml, open_broker: Opener
+) -> None:
+    """What comes back may push out what took their place, and then the others are not owed one."""
+    async with open_broker(MAP, nvml=card) as (_, __, own):
+        for model, used in (("forgotten", 10.0), ("llama3.1:8b", 90.0), ("never", None)):
+            gone = [{"service": "ollama", "model": model}]
+            taker = {"service": "comfyui", "model": None, "class": "image"}
+            data = {**taker, "unloaded": gone, "used": used}
+            await own._events.publish("gpu", "gpu.evicted", data)  # type: ignore[attr-defined]
+        rows = Rows(now=1e10, cards=(), residents=(), waiting=(), leases=(), usage={})
+        back = [need.model for need in await own.comebacks(rows)]
+    assert back == ["llama3.1:8b", "forgotten", "never"]
 
 
 def test_what_took_its_place_gives_it_back_when_it_goes() -> None:
