@@ -80,15 +80,29 @@ class OwnModels:
         """Return the models to ask for again: what took their place has been idle for a while.
 
         The one that was talked to last comes first: with it, what took the place of others may go.
+        Where another one has been talked to since, none is owed its place.
         """
         await self._follow()
         found = []
         for target, by in sorted(self._away.items(), key=lambda each: -self._used[each[0]]):
             if by is None or target.service not in self._services_of("ollama"):
                 continue
+            if self._talked_since(rows, target, by):
+                continue
             if _over(rows, by) if isinstance(by, str) else self._idle(rows, by):
                 found.append(_need(target.service, target.model))
         return found
+
+    def _talked_since(self, rows: Rows, target: Target, by: Target | str) -> bool:
+        """Say whether another model of the service was used after this one had to go."""
+        pinned = self._services.map.pinned  # such as the embedder: it is no other voice
+        others = (r for r in rows.residents if r.service == target.service)
+        used = [
+            r.last_used or 0.0
+            for r in others
+            if r.target not in {target, by} and not pinned(r.target)
+        ]
+        return max(used, default=0.0) > self._used[target]
 
     def _idle(self, rows: Rows, by: Target) -> bool:
         """Say whether nobody has used, uses or waits for what took the place for a while."""

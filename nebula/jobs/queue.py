@@ -5,6 +5,8 @@ a row that is lost, doubled or late costs time and never a job.
 """
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -85,6 +87,17 @@ def transport(conninfo: str, *, connections: int) -> App:
     # ends, and the one for periodic tasks ends at once when there are none.
     app.periodic(cron="0 0 1 1 *")(app.task(name="nebula.jobs.new_year", queue=QUEUE)(_nothing))
     return app
+
+
+@asynccontextmanager
+async def opened(queue: App) -> AsyncIterator[None]:
+    """Keep a transport open while the block runs."""
+    try:
+        async with queue.open_async():
+            yield
+    finally:
+        # What is stopped while it opens has begun its pool, which the library then forgets.
+        await queue.close_async()
 
 
 async def _nothing(timestamp: int) -> None:

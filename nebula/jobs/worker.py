@@ -25,7 +25,7 @@ from nebula.jobs.forgetting import keep_forgetting
 from nebula.jobs.moves import Run
 from nebula.jobs.outcome import Broken
 from nebula.jobs.pace import Pace
-from nebula.jobs.queue import QUEUE, TASK, transport
+from nebula.jobs.queue import QUEUE, TASK, opened, transport
 from nebula.jobs.recovery import APPLICATION, SUFFIX, lose, recover
 from nebula.jobs.runner import Runner
 from nebula.jobs.service import CANCEL_STREAM
@@ -87,7 +87,7 @@ class Worker:
         logging.getLogger("procrastinate").setLevel(logging.CRITICAL)
         queue = transport(self._db.conninfo, connections=_CONNECTIONS)
         queue.task(name=TASK, pass_context=True)(self._take)
-        async with queue.open_async():
+        async with opened(queue):
             await queue.run_worker_async(
                 queues=[QUEUE],
                 name=self.id,

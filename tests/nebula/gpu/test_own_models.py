@@ -1,8 +1,10 @@
 """The models that Jarvis thinks with give their card away and come back."""
 
+from dataclasses import replace
+
 import pytest
 
-from nebula.gpu.leases.rows import Rows
+from nebula.gpu.leases.rows import ResidentState, Rows
 from nebula.gpu.own_models import By, fold
 from nebula.services.map import Target
 from nebula.services.sizes import GIB
@@ -32,6 +34,19 @@ services:
 
 LLAMA = Target(service="ollama", model="llama3.1:8b")
 OURS = frozenset({"ollama:llama3.1:8b"})
+OTHER = ResidentState(
+    id="pc/0/ollama/other",
+    card="pc/0",
+    service="ollama",
+    model="other",
+    vram=GIB,
+    measured=None,
+    state="loaded",
+    loader=None,
+    busy=False,
+    changed=40.0,
+    last_used=50.0,
+)
 
 
 @pytest.fixture
@@ -99,7 +114,10 @@ async def test_of_several_the_one_that_was_talked_to_last_comes_back_first(
             await own._events.publish("gpu", "gpu.evicted", data)  # type: ignore[attr-defined]
         rows = Rows(now=1e10, cards=(), residents=(), waiting=(), leases=(), usage={})
         back = [need.model for need in await own.comebacks(rows)]
+        since = replace(rows, residents=(OTHER,))
+        owed = [need.model for need in await own.comebacks(since)]
     assert back == ["llama3.1:8b", "forgotten", "never"]
+    assert owed == ["llama3.1:8b"], "another one has been talked to since"
 
 
 def test_what_took_its_place_gives_it_back_when_it_goes() -> None:
