@@ -96,7 +96,7 @@ async def rage(
             held=agreed.held,
             afterwards=wrong,
         )
-        seen = replace(seen, broken=[*seen.broken, *people.broken])
+        seen = replace(seen, broken=[*seen.broken, *people.broken, *lab.ended])
     return Outcome(monkey.faults, seen, people.answers, drained, pending, people.chats)
 
 

@@ -18,6 +18,7 @@ import psycopg
 from benchmarks.chaos import effect, evidence, model_server
 from benchmarks.chaos.evidence import Evidence
 from benchmarks.chaos.models import Holder, map_of
+from benchmarks.chaos.process import NOT_STARTED
 from benchmarks.chaos.tools import COMMAND
 from benchmarks.node_link import HERE, THERE, FarAgent, Namespace, ip
 from nebula.app import App, open_app
@@ -125,6 +126,8 @@ class Lab:
         self.home = home
         self.database = database
         self.database_busy = asyncio.Lock()
+        self.ended: list[str] = []
+        """What ended by itself although it had started."""
         self.app = app
         self.out = home / "out"
         self.port = free_port()
@@ -160,6 +163,19 @@ class Lab:
         self.cache = Program("valkey", cache, self._env, home / "valkey.log")
         self.server = self._ours("server")
         self.workers = [self._ours("worker", 1), self._ours("worker", 2)]
+
+    async def look_after(self) -> None:
+        """Start again what could not start, as a service manager does; nothing else ends by itself."""
+        while True:
+            for program in (self.server, *self.workers):
+                code = None if program.process is None else program.process.poll()
+                if code is None or program.busy.locked():
+                    continue
+                if code != NOT_STARTED:
+                    self.ended.append(f"{program.name} ended by itself with {code}")
+                async with program.busy:
+                    await program.start()
+            await asyncio.sleep(0.5)
 
     def _ours(self, what: str, number: int = 0) -> Program:
         argv = [sys.executable, "-m", "benchmarks.chaos.process", what]
@@ -340,6 +356,11 @@ async def open_lab(home: Path, there: Namespace | None = None) -> AsyncIterator[
             lab = Lab(home, database, app, there)
             try:
                 await lab.open()
-                yield lab
+                care = asyncio.create_task(lab.look_after())
+                try:
+                    yield lab
+                finally:
+                    care.cancel()
+                    await asyncio.wait([care])
             finally:
                 await lab.close()

@@ -6,10 +6,16 @@ product's; where everything is comes from the environment.
 
 import asyncio
 import sys
+from contextlib import AsyncExitStack
+from typing import Final
 
 from benchmarks.chaos.tools import registry
+from nebula.errors import NebulaError
 from nebula.log import configure_logging
 from nebula.settings import Settings
+
+NOT_STARTED: Final = 3
+"""How a program ends that could not start, such as while the database is away; uvicorn's number."""
 
 
 async def worker(settings: Settings) -> None:
@@ -17,7 +23,13 @@ async def worker(settings: Settings) -> None:
     from nebula.app import open_app
     from nebula.jobs.worker import open_worker
 
-    async with open_app(settings, registry=registry()) as app, open_worker(app, 6):
+    async with AsyncExitStack() as stack:
+        try:
+            app = await stack.enter_async_context(open_app(settings, registry=registry()))
+            await stack.enter_async_context(open_worker(app, 6))
+        except NebulaError as error:
+            print(f"not started: {error}", flush=True)
+            sys.exit(NOT_STARTED)
         app.parts.leases.schedule()
         print("ready", flush=True)
         await asyncio.Event().wait()
