@@ -135,6 +135,8 @@ def _message(progress: Progress, waits_because: str, error: dict[str, Any] | Non
 
 
 def _row(job: JobEntry) -> list[str]:
-    done = "–" if job.fraction is None else f"{job.fraction:.0%}"
+    # What a tool told last may be short of its end.
+    share = 1.0 if job.state is JobState.SUCCEEDED else job.fraction
+    done = "–" if share is None else f"{share:.0%}"
     since = (job.finished_at or job.started_at or job.created_at).strftime("%Y-%m-%d %H:%M")
     return [job.id, job.tool, job.state.value, done, job.owner, since, job.message or "–"]

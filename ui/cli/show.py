@@ -46,16 +46,16 @@ def written(text: str) -> RichMarkdown:
 def show_blocks(blocks: Sequence[Block], to: Console) -> None:
     """Draw a result."""
     for block in blocks:
-        for part in _drawn(block):
+        for part in _drawn(block, to.width):
             to.print(part, soft_wrap=False)
 
 
-def _drawn(block: Block) -> list[Any]:
+def _drawn(block: Block, width: int) -> list[Any]:
     match block:
         case Markdown(text=text):
             return [written(text)]
         case Table():
-            return [_table(block)]
+            return [_table(block, width)]
         case Image(url=url, alt=alt):
             return [Text(f"[{visible(alt)}] {visible(url)}")]
         case Plot(title=title):
@@ -66,7 +66,7 @@ def _drawn(block: Block) -> list[Any]:
         case JobProgress():
             return [written(to_markdown([block]))]
         case Live(blocks=blocks):
-            return [part for each in blocks for part in _drawn(each)]
+            return [part for each in blocks for part in _drawn(each, width)]
         case Diagram():
             return [_tree(block)]
 
@@ -80,15 +80,33 @@ def _tree(diagram: Diagram) -> Text:
     return Text("\n".join(lines))
 
 
-def _table(block: Table) -> RichTable:
+_EDGES = 3
+"""Characters that a column takes beside its words."""
+_NARROWEST = 8
+"""What a column that wraps wants at least."""
+
+
+def _table(block: Table, width: int) -> RichTable:
     drawn = RichTable(
         title=Text(visible(block.title)) if block.title else None, title_justify="left"
     )
-    for index, column in enumerate(block.columns):
-        # Ids and names stay whole, to be copied; sentences wrap.
-        cells = [row[index] for row in block.rows]
-        whole = all(len(cell) <= (16 if " " in cell else 32) for cell in cells)
+    for column, whole in zip(block.columns, _whole(block, width), strict=True):
         drawn.add_column(Text(visible(column)), overflow="fold", no_wrap=whole)
     for row in block.rows:
         drawn.add_row(*(Text(visible(cell)) for cell in row))
     return drawn
+
+
+def _whole(block: Table, width: int) -> list[bool]:
+    """Say which columns stay whole: ids and names, to be copied; sentences wrap.
+
+    Where there is no room for all, it is the first alone: what does not wrap would be cut off.
+    """
+    columns = [[row[index] for row in block.rows] for index in range(len(block.columns))]
+    short = [all(len(c) <= (16 if " " in c else 32) for c in cells) for cells in columns]
+    wanted = [
+        max(map(len, (name, *cells))) if one else _NARROWEST
+        for name, cells, one in zip(block.columns, columns, short, strict=True)
+    ]
+    fits = sum(wanted) + _EDGES * len(wanted) + 1 <= width
+    return [one and (fits or index == 0) for index, one in enumerate(short)]
